@@ -1,0 +1,66 @@
+"""Models with random weights, deployed once per session, for every test that needs one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+
+def random_model(
+    dtype: str = "float64",
+    type_names: tuple[str, ...] = ("C",),
+    layers: int = 2,
+    features: int = 4,
+    cutoff_A: float = 4.0,
+    seed: int = 1,
+):
+    """Build an untrained eager model whose forces are of ordinary size (eV/Å)."""
+    from nequip.model import NequIPGNNModel
+    from nequip.utils.global_state import set_global_state
+
+    set_global_state()
+    return NequIPGNNModel(
+        seed=seed,
+        model_dtype=dtype,
+        type_names=list(type_names),
+        r_max=cutoff_A,
+        num_layers=layers,
+        l_max=1,
+        parity=False,
+        num_features=features,
+        radial_mlp_depth=1,
+        radial_mlp_width=8,
+        num_bessels=8,
+        avg_num_neighbors=20.0,
+        per_type_energy_scales={name: 30.0 for name in type_names},
+        per_type_energy_shifts={name: -7.0 - i for i, name in enumerate(type_names)},
+    )
+
+
+@pytest.fixture(scope="session")
+def make_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Return ``make_model(dtype=..., type_names=..., layers=..., ...)`` -> a deployed file.
+
+    The same arguments give the same file; treat it as read-only. A first positional
+    argument (a folder) makes a copy of your own there instead.
+    """
+    import shutil
+
+    from tempermd.deploy import deploy_model
+
+    folder = tmp_path_factory.mktemp("models")
+    made: dict[tuple, Path] = {}
+
+    def make(target: Path | None = None, **arguments) -> Path:
+        arguments = {k: tuple(v) if isinstance(v, list) else v for k, v in arguments.items()}
+        key = tuple(sorted(arguments.items()))
+        if key not in made:
+            made[key] = folder / f"model{len(made)}.nequip.pth"
+            deploy_model(random_model(**arguments), made[key])
+        if target is None:
+            return made[key]
+        return Path(shutil.copy(made[key], Path(target) / "model.nequip.pth"))
+
+    return make
