@@ -8,15 +8,17 @@ import signal
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing.synchronize import Event
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from tempermd.records import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from multiprocessing.synchronize import Event
 
 Item = TypeVar("Item")
 Value = TypeVar("Value")
@@ -27,7 +29,7 @@ GRACE_S = 5.0
 """How long an interrupted task may take to stop its own children."""
 
 
-class TaskFailures(UserError):
+class TaskFailureError(UserError):
     """Some tasks failed; ``failures`` holds one message for each failed index."""
 
     def __init__(self, title: str, total: int, failures: dict[int, str]) -> None:
@@ -86,7 +88,7 @@ def run_tasks(
 
     Raises
     ------
-    TaskFailures
+    TaskFailureError
         After all tasks have ended, if any of them failed.
     """
     items = list(items)
@@ -117,7 +119,7 @@ def run_tasks(
             stop.set()
             pool.shutdown(wait=True, cancel_futures=True)
     if failures:
-        raise TaskFailures(title, len(items), failures)
+        raise TaskFailureError(title, len(items), failures)
 
 
 @contextmanager

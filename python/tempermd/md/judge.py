@@ -1,0 +1,143 @@
+"""Tells a finished run, a failed model and a failed machine apart."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tempermd import lmp
+    from tempermd.md.case import Case
+
+Outcome = Literal["finished", "model_failure", "infrastructure_failure"]
+
+MODEL_FAILURES = re.compile(
+    r"lost atoms|non-numeric|non-finite|not finite|out of range atoms|simulation unstable"
+    r"|neighbor list overflow|too many neighbors|atoms missing",
+    re.IGNORECASE,
+)
+"""LAMMPS errors that a healthy potential does not cause."""
+
+
+@dataclass
+class Progress:
+    """How far a log got: its last thermo step, the first non-finite number, the last lines."""
+
+    last_step: int = -1
+    nonfinite: str | None = None
+    error: str | None = None
+    tail: list[str] = field(default_factory=list)
+
+
+def read_progress(log: Path | str) -> Progress:
+    """Read how far a LAMMPS run got from its log.
+
+    A line is thermo output when it follows a head that begins with ``Step`` and holds as
+    many numbers as the head has names.
+    """
+    progress = Progress()
+    if not Path(log).is_file():
+        return progress
+    names: list[str] = []
+    with Path(log).open(errors="replace") as stream:
+        for line in stream:
+            words = line.split()
+            if words[:1] == ["Step"]:
+                names = words
+            elif words[:1] == ["Loop"]:
+                names = []
+            elif names and len(words) == len(names) and words[0].isdigit():
+                _take_thermo(progress, names, words)
+            elif line.startswith("ERROR"):
+                progress.error = line.split(" (src/")[0].split(" (/")[0].strip()
+            if words:
+                progress.tail = [*progress.tail[-4:], line.strip()]
+    return progress
+
+
+def _take_thermo(progress: Progress, names: list[str], words: list[str]) -> None:
+    progress.last_step = int(words[0])
+    for name, word in zip(names, words, strict=True):
+        try:
+            finite = math.isfinite(float(word))
+        except ValueError:
+            return  # not a thermo line after all
+        if not finite and progress.nonfinite is None:
+            progress.nonfinite = f"{name} became {word} at step {words[0]}"
+
+
+def judge(
+    case: Case, process: lmp.ProcessResult, progress: Progress, dump: Path
+) -> tuple[Outcome, str]:
+    """Tell a finished run, a failed model and a failed machine apart, with the reason.
+
+    LAMMPS's exit code proves nothing alone: a run full of NaN ends with 0.
+    """
+    last_lines = " | ".join(progress.tail[-3:]) or process.stdout_tail.strip()[-300:]
+    where = f"after step {progress.last_step} of {case.planned_steps}"
+    if progress.nonfinite:
+        return "model_failure", progress.nonfinite
+    error = progress.error or _error_in(process.stdout_tail)
+    if error and MODEL_FAILURES.search(error):
+        return "model_failure", f"{error} {where}"
+    if process.exit_code != 0:
+        ending = f"signal {process.signal}" if process.signal else f"code {process.exit_code}"
+        cause = error or f"LAMMPS ended with {ending}"
+        return "infrastructure_failure", f"{cause} {where}: {last_lines}"
+    if progress.last_step != case.planned_steps:
+        return "infrastructure_failure", f"LAMMPS stopped {where}: {last_lines}"
+    return _judge_frames(case, dump)
+
+
+def _judge_frames(case: Case, dump: Path) -> tuple[Outcome, str]:
+    """Judge a run that reached its end by what is in its trajectory."""
+    frames = list(_frames(dump))
+    broken = [step for step, whole, finite in frames if whole and not finite]
+    if broken:
+        return "model_failure", f"the trajectory is not finite from step {broken[0]} on"
+    expected = case.planned_steps // case.dump_every * case.dump_every
+    if not frames or frames[-1][:2] != (expected, True):
+        return "infrastructure_failure", (
+            f"{dump}: the last frame, of step {expected}, is missing or cut (disk full?)"
+        )
+    return "finished", f"all {case.planned_steps} steps done"
+
+
+def _error_in(text: str) -> str | None:
+    errors = [line for line in text.splitlines() if "ERROR" in line]
+    return errors[-1].split(" (src/")[0].strip() if errors else None
+
+
+def finite_frames(dump: Path | str) -> list[int]:
+    """Return the steps of the whole frames of a dump that have no NaN or Inf."""
+    return [step for step, whole, finite in _frames(Path(dump)) if whole and finite]
+
+
+def _frames(dump: Path) -> Iterator[tuple[int, bool, bool]]:
+    """Yield step, whether it is whole, and whether it is finite, for each frame of a dump."""
+    if not dump.is_file():
+        return
+    with dump.open("rb") as stream:
+        head = b""
+        step, expected, seen, finite = -1, -1, 0, True
+        for line in stream:
+            if line.startswith(b"ITEM: TIMESTEP"):
+                if step >= 0:
+                    yield step, seen == expected, finite
+                step, expected, seen, finite = -1, -1, 0, True
+            if line.startswith(b"ITEM:"):
+                head = line
+            elif head.startswith(b"ITEM: TIMESTEP"):
+                step = int(line)
+            elif head.startswith(b"ITEM: NUMBER OF ATOMS"):
+                expected = int(line)
+            elif head.startswith(b"ITEM: ATOMS"):
+                seen += line.endswith(b"\n")
+                finite = finite and b"n" not in line.lower()  # nan, -nan, inf
+        if step >= 0:
+            yield step, seen == expected, finite
