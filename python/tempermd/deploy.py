@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from tempermd.graphs import Graph, Prediction, build_graph, predict
+from tempermd.models import first_line, load_checkpoint
 from tempermd.records import Record, UserError, atomic_write, sha256_file
 
 if TYPE_CHECKING:
@@ -95,34 +96,6 @@ def checked_device(device: str) -> None:
             f"device cuda was asked for, but torch {torch.__version__} sees no GPU; "
             "use --device cpu, or a machine and a torch build with CUDA"
         )
-
-
-def load_checkpoint(path: Path | str) -> torch.nn.Module:
-    """Build the eager model of a checkpoint, with EMA weights where it has them.
-
-    The checkpoint is a pickle: opening it runs code that it contains.
-    """
-    import pickle
-
-    from nequip.model.saved_models.load_utils import load_saved_model
-    from nequip.utils.global_state import set_global_state
-
-    path = Path(path)
-    if not path.is_file():
-        raise UserError(f"{path}: no such checkpoint")
-    if not zipfile.is_zipfile(path):
-        raise UserError(f"{path}: not a checkpoint, or a truncated one; expected a .ckpt of nequip")
-    set_global_state()
-    try:
-        return load_saved_model(str(path))
-    except (RuntimeError, KeyError, ValueError, EOFError, TypeError, AttributeError) as error:
-        raise UserError(f"{path}: not a checkpoint of nequip 0.19 ({_short(error)})") from error
-    except (pickle.UnpicklingError, ImportError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path}: the checkpoint cannot be read ({_short(error)})") from error
-
-
-def _short(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
 
 
 def deploy_model(
@@ -385,7 +358,7 @@ def _load(path: Path, device: str) -> tuple[torch.nn.Module, dict[str, Any]]:
         with torchscript_deprecation_known():
             model = torch.jit.load(str(path), map_location=device)
     except RuntimeError as error:
-        raise UserError(f"{path}: torch cannot read the model ({_short(error)})") from None
+        raise UserError(f"{path}: torch cannot read the model ({first_line(error)})") from None
     return model, info
 
 
@@ -404,7 +377,13 @@ def calculator(path: Path | str, device: str = "cpu") -> Any:
     class DeployedCalculator(Calculator):
         """Energy and its derivatives from one deployed model."""
 
-        implemented_properties = ["energy", "energies", "forces", "stress", "free_energy"]
+        implemented_properties: ClassVar[list[str]] = [
+            "energy",
+            "energies",
+            "forces",
+            "stress",
+            "free_energy",
+        ]
 
         def calculate(
             self,

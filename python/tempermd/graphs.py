@@ -1,4 +1,4 @@
-"""Structures as the models see them: atom types, neighbor lists, edge vectors, and their energies."""
+"""Structures as the models see them: atom types, neighbor lists, edge vectors, energies."""
 
 from __future__ import annotations
 
