@@ -1,0 +1,400 @@
+"""Runs all detectors over one run, streaming its dump once."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from tempermd import md
+from tempermd.events.bonds import CloseContact, Detached
+from tempermd.events.curves import frame_curve, thermo_curves
+from tempermd.events.limits import Thresholds, read_thresholds
+from tempermd.events.minima import SpuriousMinimum
+from tempermd.events.numbers import LostAtoms, NonFinite, NonFiniteThermo, failure_event
+from tempermd.events.products import Analysis, Event, Outcome, RunLabel
+from tempermd.events.snapshot import snapshot
+from tempermd.events.thermostat import EnergyDrift, Temperature
+from tempermd.md import Quench, Stage
+from tempermd.md.case import DATA
+from tempermd.records import UserError, atomic_write, read_record
+from tempermd.trajectory import Thermo, iter_frames, read_thermo
+
+USUAL_DAMPING_FS = 100.0
+
+
+@dataclass
+class _Run:
+    """What is known of a run before its frames are looked at."""
+
+    dump: Path | None
+    thermo: Thermo | None
+    stages: Sequence[Stage]
+    timestep_fs: float | None
+    damping_fs: float
+    quench: Quench | None
+    limits: Thresholds
+    label: RunLabel
+    outcome: Outcome = "finished"
+    reason: str = ""
+    elements: dict[int, str] = field(default_factory=dict)
+    n_atoms: int = 0
+    planned_ps: float | None = None
+    provenance: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+def analyse_trajectory(
+    dump: Path | str,
+    log: Path | str | None = None,
+    *,
+    stages: Sequence[Stage] = (),
+    timestep_fs: float | None = None,
+    quench: Path | str | None = None,
+    thresholds: Path | str | Thresholds | None = None,
+) -> Analysis:
+    """Look for unphysical events in any LAMMPS trajectory.
+
+    Parameters
+    ----------
+    dump : path
+        LAMMPS text dump, see `tempermd.trajectory.iter_frames`.
+    log : path or None
+        Its log; without it, temperature and energy drift are not judged.
+    stages : sequence of Stage
+        Ramps and holds; by default read from the thermostats that the log echoes.
+    timestep_fs : float or None
+        By default read from the log, or from the dump's times.
+    quench : path or None
+        ``quench.json`` of the run.
+    thresholds : path, Thresholds or None
+        Limits; None for the shipped ones.
+
+    Returns
+    -------
+    Analysis
+    """
+    thermo = None if log is None else read_thermo(log)
+    run = _Run(
+        dump=Path(dump),
+        thermo=thermo,
+        stages=list(stages) or _stages_from_log(thermo),
+        timestep_fs=timestep_fs or _timestep_from_log(thermo) or _timestep_from_dump(dump),
+        damping_fs=_damping_from_log(thermo),
+        quench=None if quench is None else read_record(quench, Quench),
+        limits=thresholds if isinstance(thresholds, Thresholds) else read_thresholds(thresholds),
+        label=RunLabel(run_id=Path(dump).name),
+    )
+    if thermo is not None and thermo.error is not None:
+        to_blame = failure_event(thermo.error, 0, 0.0) is not None
+        run.outcome = "model_failure" if to_blame else "infrastructure_failure"
+        run.reason = thermo.error
+    return _analyse(run)
+
+
+def analyse_run(run_dir: Path | str, thresholds: Path | str | Thresholds | None = None) -> Analysis:
+    """Look for unphysical events in a run directory made by `tempermd.md`.
+
+    Writes ``events.jsonl`` into the attempt that counts.
+
+    Parameters
+    ----------
+    run_dir : path
+        Folder with ``case.json``.
+    thresholds : path, Thresholds or None
+        Limits; None for the shipped ones.
+
+    Returns
+    -------
+    Analysis
+    """
+    run_dir = Path(run_dir)
+    case, result = md.read_case(run_dir), md.read_result(run_dir)
+    attempt = md.newest_attempt(run_dir)
+    limits = thresholds if isinstance(thresholds, Thresholds) else read_thresholds(thresholds)
+    files = {
+        name: None if attempt is None or not (attempt / name).is_file() else attempt / name
+        for name in (md.DUMP, md.LOG, md.QUENCH, DATA)
+    }
+    run = _Run(
+        dump=files[md.DUMP],
+        thermo=None if files[md.LOG] is None else read_thermo(files[md.LOG]),
+        stages=case.stages,
+        timestep_fs=case.timestep_fs,
+        damping_fs=case.damping_fs,
+        quench=None if files[md.QUENCH] is None else read_record(files[md.QUENCH], Quench),
+        limits=limits,
+        label=label_of(case),
+        outcome="infrastructure_failure" if result is None else result.outcome,
+        reason="it has no result yet" if result is None else result.reason,
+        planned_ps=case.planned_steps * case.timestep_fs / 1000,
+        provenance=_provenance(case, result),
+    )
+    if files[DATA] is not None:
+        run.n_atoms = md.count_atoms(files[DATA])
+        run.elements = dict(enumerate(md.data_elements(files[DATA]), start=1))
+    analysis = _analyse(run)
+    if attempt is not None:
+        write_events(attempt / "events.jsonl", [(None, event) for event in analysis.events])
+    return analysis
+
+
+def label_of(case: md.Case) -> RunLabel:
+    """Name a run for tables and pages."""
+    nequip = case.potential == "nequip"
+    file_name = Path(case.model).name.removesuffix(".nequip.pth") if case.model else ""
+    return RunLabel(
+        run_id=case.id,
+        model=(case.model_name or file_name) if nequip else case.potential.upper(),
+        model_sha256=case.model_sha256 if nequip else None,
+        potential=case.potential,
+        structure=case.structure_name or Path(case.structure).stem,
+        temperature_K=case.temperature_K,
+        seed=case.seed,
+    )
+
+
+def write_events(path: Path | str, events: Sequence[tuple[RunLabel | None, Event]]) -> None:
+    """Write events as one JSON object a line, with the run's label where one is given."""
+    lines = []
+    for label, event in events:
+        head = {"format": event.format_name, "version": event.format_version}
+        if label is not None:
+            head["run"] = label.model_dump(mode="json")
+        lines.append(json.dumps(head | json.loads(event.model_dump_json()), ensure_ascii=False))
+    with atomic_write(path) as temporary:
+        temporary.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+
+
+def _analyse(run: _Run) -> Analysis:
+    """Pass frames, thermo and quench through the detectors and gather what they found."""
+    events, series = [], {}
+    frames_seen = _Frames()
+    if run.dump is not None:
+        events += _judge_frames(run, frames_seen)
+        series |= frames_seen.series()
+    n_atoms = frames_seen.n_atoms or run.n_atoms
+    if run.thermo is not None and n_atoms:
+        thermo_events, curves = _judge_thermo(run, n_atoms)
+        events += thermo_events
+        series |= curves
+    elif run.thermo is None:
+        run.notes.append("no log: temperature and energy drift were not judged")
+    if run.quench is not None:
+        minima = SpuriousMinimum(run.limits.spurious_minimum, run.timestep_fs or 0.0)
+        minima.update(run.quench)
+        events += minima.finish()
+    first_ps, last_ps = _span(run, frames_seen)
+    events += _crash(run, events, last_ps)
+    events = _capped(events, run)
+    damning = [event.time_ps for event in events if event.severity != "warn"]
+    return Analysis(
+        label=run.label,
+        outcome=run.outcome,
+        reason=run.reason,
+        events=events,
+        notes=run.notes,
+        n_frames=len(frames_seen.times),
+        n_atoms=n_atoms,
+        duration_ps=last_ps - first_ps,
+        planned_ps=run.planned_ps,
+        first_severe_ps=max(min(damning) - first_ps, 0.0) if damning else None,
+        series=series,
+        trajectory=None if run.dump is None else str(run.dump.resolve()),
+        provenance=run.provenance,
+    )
+
+
+class _Frames:
+    """Counts and curves gathered while the frames stream by."""
+
+    def __init__(self) -> None:
+        self.n_atoms = 0
+        self.times: list[float] = []
+        self.last_step = 0
+        self._shortest: list[float] = []
+
+    def take(self, shot) -> None:
+        self.n_atoms = self.n_atoms or len(shot.frame.ids)
+        self.times.append(shot.time_ps)
+        self.last_step = shot.frame.step
+        near = shot.pairs is not None and len(shot.pairs.distance) > 0
+        self._shortest.append(float(shot.pairs.distance.min()) if near else np.nan)
+
+    def series(self) -> dict:
+        return {"shortest_distance": frame_curve("Å", self.times, self._shortest)}
+
+
+def _judge_frames(run: _Run, seen: _Frames) -> list[Event]:
+    """Stream the dump through the detectors of geometry and numbers."""
+    limits = run.limits
+    detached = Detached(limits.detached, limits.bond, run.elements)
+    detectors = [NonFinite(), LostAtoms(), detached, CloseContact(limits.close_contact)]
+    cutoff_A = max(limits.bond.broken_A, limits.close_contact.warn_A)
+    reader = iter_frames(run.dump)
+    for frame in reader:
+        time_ps = frame.time_ps
+        if time_ps is None:
+            if run.timestep_fs is None:
+                raise UserError(f"{run.dump}: the dump has no times; give the timestep in fs")
+            time_ps = frame.step * run.timestep_fs / 1000
+        shot = snapshot(frame, time_ps, cutoff_A)
+        seen.take(shot)
+        for detector in detectors:
+            detector.update(shot)
+    if reader.truncated:
+        run.notes.append("the last frame of the dump is cut off and was left out")
+    if detached.n_bodies > 1:
+        run.notes.append(f"the structure begins as {detached.n_bodies} separate bodies")
+    outside = detached.outside_unreported
+    if outside:
+        run.notes.append(
+            f"{len(outside)} atoms were outside their body at the end, too briefly or too near"
+        )
+    _note_sparse_frames(run, seen.times)
+    return [event for detector in detectors for event in detector.finish()]
+
+
+def _note_sparse_frames(run: _Run, times: list[float]) -> None:
+    """Say so where frames lie too far apart to see the shortest persistent event."""
+    if len(times) < 2:
+        run.notes.append("fewer than two frames: detachment was not judged")
+        return
+    spacing_ps = float(np.median(np.diff(times)))
+    needed_ps = run.limits.detached.outside_ps / 3
+    if spacing_ps > needed_ps * 1.001:
+        run.notes.append(
+            f"frames are {spacing_ps:.3g} ps apart: too sparse to see every detachment of "
+            f"{run.limits.detached.outside_ps:g} ps, dump every {needed_ps:.2g} ps or more often"
+        )
+
+
+def _judge_thermo(run: _Run, n_atoms: int) -> tuple[list[Event], dict]:
+    """Pass the log through its detectors."""
+    if run.timestep_fs is None:
+        raise UserError("neither the log nor the dump tells the timestep; give it in fs")
+    limits, timestep_fs = run.limits, run.timestep_fs
+    numbers = NonFiniteThermo(timestep_fs)
+    drift = EnergyDrift(limits.energy_drift, run.stages, n_atoms, timestep_fs)
+    temperature = Temperature(limits.temperature, run.stages, n_atoms, timestep_fs, run.damping_fs)
+    for detector in (numbers, temperature, drift):
+        detector.update(run.thermo)
+    if not run.stages:
+        run.notes.append("no target temperature known: temperature and drift were not judged")
+    run.notes += drift.notes
+    if run.thermo.truncated:
+        run.notes.append("the log is cut off inside a run")
+    events = [*numbers.finish(), *temperature.finish(), *drift.finish()]
+    return events, thermo_curves(run.thermo, temperature.band, n_atoms, timestep_fs)
+
+
+def _span(run: _Run, seen: _Frames) -> tuple[float, float]:
+    """Return the first and the last simulated time, ps, by frames and thermo."""
+    times = list(seen.times)
+    if run.thermo is not None and run.timestep_fs is not None:
+        times += (run.thermo.table([])[:, 0] * run.timestep_fs / 1000).tolist()
+    return (min(times), max(times)) if times else (0.0, 0.0)
+
+
+def _crash(run: _Run, events: list[Event], last_ps: float) -> list[Event]:
+    """Return the event of a crash that the model caused and no detector has seen."""
+    if run.outcome != "model_failure" or any(event.severity == "fatal" for event in events):
+        return []
+    text = run.reason or "LAMMPS stopped without a reason"
+    step = round(last_ps * 1000 / run.timestep_fs) if run.timestep_fs else 0
+    known = failure_event(text, step, last_ps)
+    if known is not None:
+        return [known]
+    crash = Event(
+        kind="crash",
+        severity="fatal",
+        step=step,
+        time_ps=last_ps,
+        atom_ids=[],
+        value=None,
+        limit=None,
+        unit="",
+        message=f"LAMMPS stopped: {text}",
+    )
+    return [crash]
+
+
+def _capped(events: list[Event], run: _Run) -> list[Event]:
+    """Sort events by time and keep the first ones of each kind and severity."""
+    kept: list[Event] = []
+    seen: Counter[tuple[str, str]] = Counter()
+    for event in sorted(events, key=lambda event: (event.step, event.kind)):
+        seen[event.kind, event.severity] += 1
+        if seen[event.kind, event.severity] <= run.limits.events_per_kind:
+            kept.append(event)
+    for (kind, severity), count in seen.items():
+        more = count - run.limits.events_per_kind
+        if more > 0:
+            run.notes.append(f"{more} more {kind} events ({severity}) are not listed")
+    return kept
+
+
+def _provenance(case: md.Case, result: md.RunResult | None) -> dict[str, str]:
+    """Tell where a run comes from and what it cost."""
+    facts = {
+        "structure sha256": case.structure_sha256,
+        "timestep": f"{case.timestep_fs:g} fs",
+        "thermostat damping": f"{case.damping_fs:g} fs",
+    }
+    if result is not None:
+        facts |= {"attempt": result.attempt, "wall time": f"{result.wall_s:.1f} s"}
+        facts |= result.versions
+    return facts
+
+
+def _stages_from_log(thermo: Thermo | None) -> list[Stage]:
+    """Read ramps and holds from the thermostats that a log echoes."""
+    stages = []
+    for run in thermo.runs if thermo is not None else ():
+        steps = run.columns.get("Step", np.empty(0))
+        if run.minimised or run.thermostat is None or len(steps) < 2:
+            continue
+        start_K, stop_K, _ = run.thermostat
+        stages.append(
+            Stage(
+                kind="hold" if start_K == stop_K else "ramp",
+                first_step=int(steps[0]),
+                last_step=int(steps[-1]),
+                start_temperature_K=start_K,
+                stop_temperature_K=stop_K,
+            )
+        )
+    return stages
+
+
+def _damping_from_log(thermo: Thermo | None) -> float:
+    """Return the thermostat's time constant in fs, the usual one where the log has none."""
+    runs = thermo.runs if thermo is not None else ()
+    return next((run.thermostat[2] * 1000 for run in runs if run.thermostat), USUAL_DAMPING_FS)
+
+
+def _timestep_from_log(thermo: Thermo | None) -> float | None:
+    """Return the timestep in fs by the echoed command or by the Time column."""
+    for run in thermo.runs if thermo is not None else ():
+        if run.minimised:
+            continue
+        steps, times = run.columns.get("Step"), run.columns.get("Time")
+        if steps is not None and times is not None and len(steps) > 1 and steps[-1] > steps[0]:
+            return float((times[-1] - times[0]) / (steps[-1] - steps[0])) * 1000
+        if run.timestep_fs is not None:
+            return run.timestep_fs
+    return None
+
+
+def _timestep_from_dump(dump: Path | str) -> float | None:
+    """Return the timestep in fs by the times of the first two frames."""
+    frames = iter_frames(dump)
+    first, second = next(frames, None), next(frames, None)
+    if first is None or second is None or first.time_ps is None or second.time_ps is None:
+        return None
+    steps = second.step - first.step
+    return (second.time_ps - first.time_ps) / steps * 1000 if steps > 0 else None

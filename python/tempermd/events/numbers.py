@@ -1,0 +1,204 @@
+"""Numerical failures: numbers that are none, and atoms that are gone."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+
+from tempermd.events.products import Event
+from tempermd.events.snapshot import Snapshot
+from tempermd.trajectory import Frame, Thermo
+
+MOST_NAMED = 8
+
+
+class NonFinite:
+    """NaN or Inf in positions, velocities, forces or the cell: one event, the first."""
+
+    def __init__(self) -> None:
+        self._events: list[Event] = []
+
+    def update(self, snapshot: Snapshot) -> None:
+        """Look at one frame."""
+        if self._events:
+            return
+        frame = snapshot.frame
+        broken = {}
+        for name in ("positions", "velocities", "forces", "cell"):
+            values = getattr(frame, name)
+            if values is not None and not np.isfinite(values).all():
+                broken[name] = ~np.isfinite(values).all(axis=1)
+        if not broken:
+            return
+        hit = [rows for name, rows in broken.items() if name != "cell"]
+        ids = frame.ids[np.any(hit, axis=0)].tolist() if hit else []
+        self._events.append(
+            Event(
+                kind="nonfinite",
+                severity="fatal",
+                step=frame.step,
+                time_ps=snapshot.time_ps,
+                atom_ids=ids,
+                value=float(len(ids)),
+                limit=0.0,
+                unit="atoms",
+                message=f"NaN or Inf in {', '.join(broken)} of {named(ids)}",
+            )
+        )
+
+    def finish(self) -> list[Event]:
+        """Return what was found."""
+        return self._events
+
+
+class NonFiniteThermo:
+    """NaN or Inf in a thermo line: one event, the first line, naming its columns."""
+
+    def __init__(self, timestep_fs: float) -> None:
+        self._timestep_ps = timestep_fs / 1000
+        self._events: list[Event] = []
+
+    def update(self, thermo: Thermo) -> None:
+        """Look at all lines of a log."""
+        names = sorted({name for run in thermo.runs for name in run.columns} - {"Step"})
+        table = np.concatenate([self._lines(run.columns, names) for run in thermo.runs] or [[]])
+        if not table.size:
+            return
+        bad = ~np.isfinite(table[:, 1:])
+        rows = np.flatnonzero(bad.any(axis=1))
+        if not rows.size:
+            return
+        step = int(table[rows[0], 0])
+        columns = [name for name, is_bad in zip(names, bad[rows[0]], strict=True) if is_bad]
+        self._events.append(
+            Event(
+                kind="nonfinite",
+                severity="fatal",
+                step=step,
+                time_ps=step * self._timestep_ps,
+                atom_ids=[],
+                value=float(len(columns)),
+                limit=0.0,
+                unit="columns",
+                message=f"NaN or Inf in the thermo columns {', '.join(columns)}",
+            )
+        )
+
+    @staticmethod
+    def _lines(columns: dict[str, np.ndarray], names: list[str]) -> np.ndarray:
+        """Return (m, 1 + len(names)); a column that this run lacks counts as zero."""
+        steps = columns.get("Step", np.empty(0))
+        absent = np.zeros(len(steps))
+        return np.stack([steps, *(columns.get(name, absent) for name in names)], axis=1)
+
+    def finish(self) -> list[Event]:
+        """Return what was found."""
+        return self._events
+
+
+class LostAtoms:
+    """Ids that the first frame had and a later one has not, or the other way round."""
+
+    def __init__(self) -> None:
+        self._previous: Frame | None = None
+        self._first_ids = np.empty(0, dtype=np.int64)
+        self._events: list[Event] = []
+
+    def update(self, snapshot: Snapshot) -> None:
+        """Look at one frame."""
+        frame, previous = snapshot.frame, self._previous
+        self._previous = frame
+        if previous is None:
+            self._first_ids = frame.ids
+            return
+        if np.array_equal(frame.ids, previous.ids):
+            return
+        lost = np.setdiff1d(previous.ids, frame.ids)
+        gained = np.setdiff1d(frame.ids, self._first_ids)
+        doubled = len(frame.ids) - len(np.unique(frame.ids))
+        if lost.size:
+            message = f"{len(lost)} of {len(self._first_ids)} atoms are gone: "
+            self._report(snapshot, lost, message + _last_seen(previous, lost), previous.step)
+        if gained.size or doubled:
+            message = f"{len(gained)} atoms with new ids and {doubled} with an id used twice"
+            self._report(snapshot, gained, message, None)
+
+    def _report(
+        self, snapshot: Snapshot, ids: np.ndarray, message: str, shown_step: int | None
+    ) -> None:
+        self._events.append(
+            Event(
+                kind="lost_atoms",
+                severity="fatal",
+                step=snapshot.frame.step,
+                time_ps=snapshot.time_ps,
+                atom_ids=ids.tolist(),
+                value=float(len(ids)),
+                limit=0.0,
+                unit="atoms",
+                message=message,
+                shown_step=shown_step,
+            )
+        )
+
+    def finish(self) -> list[Event]:
+        """Return what was found."""
+        return self._events
+
+
+def _last_seen(frame: Frame, ids: np.ndarray) -> str:
+    """Tell where some atoms were in this frame, and how fast."""
+    parts = []
+    for atom_id in ids[:MOST_NAMED]:
+        row = int(np.searchsorted(frame.ids, atom_id))
+        place = ", ".join(f"{x:.2f}" for x in frame.positions[row])
+        speed = ""
+        if frame.velocities is not None:
+            speed = f" at {np.linalg.norm(frame.velocities[row]):.1f} Å/ps"
+        parts.append(f"{atom_id} last at ({place}) Å{speed}")
+    more = f" and {len(ids) - MOST_NAMED} more" if len(ids) > MOST_NAMED else ""
+    return "; ".join(parts) + more
+
+
+def named(ids: list[int]) -> str:
+    """Return 'atom 7' or 'atoms 7, 9 and 12 more'."""
+    if not ids:
+        return "the cell"
+    shown = ", ".join(str(atom_id) for atom_id in ids[:MOST_NAMED])
+    more = f" and {len(ids) - MOST_NAMED} more" if len(ids) > MOST_NAMED else ""
+    return f"{'atom' if len(ids) == 1 else 'atoms'} {shown}{more}"
+
+
+def failure_event(text: str, step: int, time_ps: float) -> Event | None:
+    """Turn the error that LAMMPS died of into an event, where the model is to blame.
+
+    Parameters
+    ----------
+    text : str
+        An ERROR line of LAMMPS or of our pair style.
+    step, time_ps : int, float
+        How far the run had come.
+
+    Returns
+    -------
+    Event or None
+        None for an error that says nothing about the model.
+    """
+    if re.search(r"lost atoms|atoms? .*(missing|out of range)", text, re.IGNORECASE):
+        kind = "lost_atoms"
+    elif re.search(r"not finite|non-?finite|non-numeric|\bnan\b|\binf\b", text, re.IGNORECASE):
+        kind = "nonfinite"
+    else:
+        return None
+    return Event(
+        kind=kind,
+        severity="fatal",
+        step=step,
+        time_ps=time_ps,
+        atom_ids=[int(found) for found in re.findall(r"\batom (?:id )?(\d+)", text)],
+        value=None,
+        limit=None,
+        unit="",
+        message=f"LAMMPS stopped: {text}",
+    )

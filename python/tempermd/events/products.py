@@ -1,0 +1,96 @@
+"""What the station makes: an event, and the analysis of one run."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from tempermd.records import Record
+
+Severity = Literal["fatal", "severe", "warn"]
+Outcome = Literal["finished", "model_failure", "infrastructure_failure"]
+
+
+class Event(Record):
+    """Something that a healthy run does not show.
+
+    ``step`` is where it began; ``shown_step`` where ``value`` was taken, which is the
+    frame that a picture of it should show.
+    """
+
+    format_name: ClassVar[str] = "tempermd-event"
+
+    kind: str
+    severity: Severity
+    step: int
+    time_ps: float
+    atom_ids: list[int]
+    value: float | None
+    limit: float | None
+    unit: str
+    message: str
+    shown_step: int | None = None
+
+
+class RunLabel(BaseModel):
+    """Which run this was; every field that is not known stays empty."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    run_id: str = ""
+    model: str = ""
+    model_sha256: str | None = None
+    potential: str = ""
+    structure: str = ""
+    temperature_K: float | None = None
+    seed: int | None = None
+
+    @property
+    def is_control(self) -> bool:
+        """Whether an empirical potential ran, to prove the detectors."""
+        return self.potential not in ("", "nequip")
+
+
+class Series(BaseModel):
+    """One curve for the report: the same number of times and values."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    unit: str
+    time_ps: list[float]
+    value: list[float | None]
+
+
+class Analysis(Record):
+    """All that was found in one run.
+
+    ``duration_ps`` is the simulated time that was seen, ``first_severe_ps`` the time of the
+    first fatal or severe event, both since the start of the run.
+    """
+
+    format_name: ClassVar[str] = "tempermd-analysis"
+
+    label: RunLabel
+    outcome: Outcome
+    reason: str
+    events: list[Event]
+    notes: list[str]
+    n_frames: int
+    n_atoms: int
+    duration_ps: float
+    planned_ps: float | None
+    first_severe_ps: float | None
+    series: dict[str, Series]
+    trajectory: str | None
+    provenance: dict[str, str]
+
+    @property
+    def survived(self) -> bool:
+        """Whether the run ended by itself without a fatal or severe event."""
+        return self.outcome == "finished" and self.first_severe_ps is None
+
+    @property
+    def failed(self) -> bool:
+        """Whether the model is to blame: a fatal or severe event, or its own crash."""
+        return self.first_severe_ps is not None or self.outcome == "model_failure"
