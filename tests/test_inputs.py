@@ -1,0 +1,220 @@
+"""Every input script runs by itself in LAMMPS, and does what its head says."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tempermd import lmp, md
+
+TUBE = lmp.potentials_folder() / "tube_8_8.data"
+BOLTZMANN_EV_PER_K = 8.617333262e-5
+
+
+def run_input(script: str, folder: Path, *, expect: int = 0, **variables: object) -> str:
+    """Run an input script as a user would, from ``folder``; return what it printed."""
+    arguments = ["-in", str(lmp.inputs_folder() / script)]
+    for name, value in variables.items():
+        values = value if isinstance(value, list) else [value]
+        arguments += ["-var", name, *map(str, values)]
+    process = lmp.run_process(arguments, cwd=folder, env={"OMP_NUM_THREADS": "1"})
+    assert process.exit_code == expect, process.stdout_tail[-2000:]
+    return process.stdout_tail
+
+
+def thermo(log: Path) -> tuple[list[str], np.ndarray]:
+    """Return names and values (rows, columns) of all thermo output, a step once."""
+    names: list[str] = []
+    rows: dict[int, list[float]] = {}
+    for line in log.read_text().splitlines():
+        words = line.split()
+        if words[:1] == ["Step"]:
+            names = words
+        elif names and len(words) == len(names) and words[0].isdigit():
+            rows[int(words[0])] = [float(word) for word in words]
+    return names, np.array([rows[step] for step in sorted(rows)])
+
+
+def frames_of(dump: Path) -> dict[int, np.ndarray]:
+    """Return the columns (N, 8) of every frame, by step."""
+    frames = {}
+    for block in dump.read_text().split("ITEM: TIMESTEP\n")[1:]:
+        step = int(block.splitlines()[0])
+        head, body = re.split(r"ITEM: ATOMS .*\n", block)
+        assert "ITEM: NUMBER OF ATOMS" in head
+        frames[step] = np.array([line.split() for line in body.splitlines()[:128]], float)
+    return frames
+
+
+@pytest.fixture(scope="module")
+def control(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Run the control once, from a folder with a space in its name."""
+    folder = tmp_path_factory.mktemp("control") / "a folder"
+    folder.mkdir()
+    options = {"T": 1500, "ramp": 1000, "steps": 2000, "every": 100, "restart_every": 500}
+    run_input("nanotube.in", folder, potential="lcbop", seed=3, **options)
+    return folder
+
+
+def test_nanotube_writes_all_products(control: Path) -> None:
+    names = {path.name for path in control.iterdir()}
+    products = {"log.lammps", "trajectory.lammpstrj", "restart.a", "restart.b", "final.data"}
+    assert names == products
+    assert md.count_atoms(control / "final.data") == 128
+    steps = list(frames_of(control / "trajectory.lammpstrj"))
+    assert steps == list(range(0, 3001, 100))
+    head = (control / "trajectory.lammpstrj").read_text()[:600]
+    assert "ITEM: UNITS\nmetal" in head
+    assert "ITEM: TIME\n" in head
+    assert "ITEM: ATOMS id type x y z vx vy vz" in head
+
+
+def test_nanotube_prints_the_thermo_of_the_contract(control: Path) -> None:
+    names, rows = thermo(control / "log.lammps")
+    assert names == "Step Time Temp PotEng KinEng TotEng Econserve Press".split()
+    assert rows[-1, 0] == 3000
+    assert rows[-1, 1] == pytest.approx(1.5)  # ps
+    assert np.isfinite(rows).all()
+
+
+def test_nanotube_conserves_its_energy(control: Path) -> None:
+    _, rows = thermo(control / "log.lammps")
+    hold = rows[rows[:, 0] >= 1000]
+    drift = np.polyfit(hold[:, 1], hold[:, 6], 1)[0] / 128  # eV/atom/ps
+    assert abs(drift) < 5e-4  # the detectors' limit for a warning
+
+
+def test_nanotube_reaches_its_temperature(control: Path) -> None:
+    _, rows = thermo(control / "log.lammps")
+    late = rows[rows[:, 0] >= 1500, 2]
+    sigma_of_one = 1500 * np.sqrt(2 / (3 * 127))
+    # samples within one damping time (200 steps of 10 lines) are not independent
+    assert late.mean() == pytest.approx(1500, abs=4 * sigma_of_one / np.sqrt(len(late) / 20))
+
+
+def test_nanotube_starts_at_twice_the_temperature_without_momentum(control: Path) -> None:
+    _, rows = thermo(control / "log.lammps")
+    assert rows[0, 2] == pytest.approx(600, rel=1e-6)
+    first = frames_of(control / "trajectory.lammpstrj")[0]
+    positions, velocities = first[:, 2:5], first[:, 5:8]
+    momentum = velocities.sum(axis=0)
+    spin = np.cross(positions - positions.mean(axis=0), velocities).sum(axis=0)
+    assert np.abs(momentum).max() < 1e-5 * np.abs(velocities).sum()
+    # across a periodic axis only the spin about it is defined
+    assert abs(spin[2]) < 1e-5 * np.abs(velocities).sum()
+
+
+def test_nanotube_repeats_itself_by_its_seed(control: Path, tmp_path: Path) -> None:
+    options = {"potential": "lcbop", "T": 1500, "ramp": 1000, "steps": 0}
+    for seed in (3, 4):
+        (tmp_path / str(seed)).mkdir()
+        run_input("nanotube.in", tmp_path / str(seed), seed=seed, **options)
+    _, before = thermo(control / "log.lammps")
+    _, same = thermo(tmp_path / "3" / "log.lammps")
+    _, other = thermo(tmp_path / "4" / "log.lammps")
+    same, before = same[:-1], before[: len(same) - 1]  # the hold sets Econserve anew
+    np.testing.assert_allclose(same, before, rtol=1e-6, atol=1e-3)
+    assert np.abs(other[1:-1, 2] - same[1:, 2]).max() > 1.0
+
+
+def test_nanotube_puts_its_outputs_where_it_is_told(tmp_path: Path) -> None:
+    run_input("nanotube.in", tmp_path, potential="lcbop", ramp=10, steps=0, out="here")
+    assert (tmp_path / "here" / "final.data").exists()
+
+
+def test_nanotube_runs_a_model_with_the_energy_that_ase_gets(make_model, tmp_path: Path) -> None:
+    from ase.io import read
+
+    from tempermd.deploy import calculator
+
+    model = make_model(dtype="float64")
+    run_input("nanotube.in", tmp_path, model=model, ramp=2, steps=2, thermo=1, dt=1e-5)
+    _, rows = thermo(tmp_path / "log.lammps")
+    tube = read(TUBE, format="lammps-data", atom_style="atomic")
+    tube.calc = calculator(model)
+    assert rows[:, 0].tolist() == [0, 1, 2, 3, 4]
+    assert rows[0, 3] == pytest.approx(tube.get_potential_energy(), abs=128e-6)
+
+
+def test_nanotube_runs_the_shipped_model_with_nothing_set(tmp_path: Path) -> None:
+    shipped = lmp.potentials_folder() / "carbon_base.nequip.pth"
+    assert shipped.is_file(), f"{shipped}: the shipped model is missing"
+    run_input("nanotube.in", tmp_path, ramp=20, steps=20)
+    _, rows = thermo(tmp_path / "log.lammps")
+    assert rows[-1, 0] == 40
+    assert np.ptp(rows[:, 6]) / 128 < 1e-3  # eV/atom in 20 fs
+
+
+def test_an_unknown_potential_is_named(tmp_path: Path) -> None:
+    said = run_input("nanotube.in", tmp_path, potential="rebo", expect=1)
+    assert "potential must be nequip or lcbop, not rebo" in said
+
+
+def relaxed_energy_eV(data: Path) -> float:
+    """Minimise a data file with LCBOP far beyond what quench.in asks for."""
+    lammps = lmp.lammps_instance()
+    for command in (
+        "units metal",
+        "atom_style atomic",
+        f"read_data {data}",
+        "pair_style lcbop",
+        "pair_coeff * * C.lcbop C",
+        "min_style fire",
+        "minimize 0 1e-4 5000 10000",
+    ):
+        lammps.command(command)
+    energy_eV = lammps.get_thermo("pe")
+    lammps.close()
+    return energy_eV
+
+
+def test_quench_finds_the_minima_of_the_start_and_of_frames(control: Path, tmp_path: Path) -> None:
+    from ase.io import read, write
+
+    dump = tmp_path / "frames"
+    dump.symlink_to(control / "trajectory.lammpstrj")
+    run_input("quench.in", tmp_path, potential="lcbop", dump=dump, frames=[1200, 3000])
+    found = md.read_quench(tmp_path / "log.lammps", 128)
+    assert found is not None
+    assert [frame.step for frame in found.frames] == [1200, 3000]
+    per_atom = 1e-3 * 128  # eV: a fiftieth of what the detectors call a hole
+    assert found.pristine_energy_eV == pytest.approx(relaxed_energy_eV(TUBE), abs=per_atom)
+    atoms = read(TUBE, format="lammps-data", atom_style="atomic")
+    atoms.positions = frames_of(dump)[3000][:, 2:5]
+    data = tmp_path / "last.data"
+    write(data, atoms, format="lammps-data", masses=True)
+    assert found.frames[1].energy_eV == pytest.approx(relaxed_energy_eV(data), abs=per_atom)
+
+
+def test_quench_is_bounded(control: Path, tmp_path: Path) -> None:
+    dump = tmp_path / "frames"
+    dump.symlink_to(control / "trajectory.lammpstrj")
+    options = {"potential": "lcbop", "dump": dump, "frames": [3000], "evaluations": 30}
+    said = run_input("quench.in", tmp_path, **options)
+    counts = [int(n) for n in re.findall(r"force evaluations = \d+ (\d+)", said)]
+    assert len(counts) == 2
+    assert max(counts) < 60  # a line search under way may end
+
+
+def test_the_shipped_tube_is_what_its_head_says() -> None:
+    from ase.build import nanotube
+    from ase.io import read
+
+    assert "ase.build.nanotube(8, 8, length=4, bond=1.42, vacuum=7.5)" in TUBE.read_text()
+    expected = nanotube(8, 8, length=4, bond=1.42, vacuum=7.5)
+    shipped = read(TUBE, format="lammps-data", atom_style="atomic")
+    np.testing.assert_allclose(shipped.positions, expected.positions, atol=1e-9)
+    np.testing.assert_allclose(shipped.cell.lengths(), expected.cell.lengths())
+    assert md.data_elements(TUBE) == ["C"]
+
+
+def test_every_input_script_is_run_by_a_test() -> None:
+    tests = "".join(path.read_text() for path in Path(__file__).parent.glob("test_*.py"))
+    used = tests + "".join(
+        path.read_text() for path in Path(md.__file__).parents[1].glob("**/*.py")
+    )
+    for script in lmp.inputs_folder().glob("*.in"):
+        assert script.name in used, f"{script.name}: no test runs it"
