@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
+from typer.exceptions import TyperException
 
 from tempermd.records import UserError
 
@@ -43,18 +44,17 @@ def deploy_main() -> NoReturn:
 
 
 def _run(application: typer.Typer, name: str) -> NoReturn:
-    import click
-
+    """Give every way to end its exit code; 2 is kept for the verdict FAIL."""
     try:
         code = application(prog_name=name, standalone_mode=False)
         sys.exit(code if isinstance(code, int) else 0)
-    except click.ClickException as error:
+    except TyperException as error:
         error.show()
         sys.exit(1)
-    except UserError as error:
+    except (UserError, OSError) as error:
         print(f"{name}: {error}", file=sys.stderr)
         sys.exit(1)
-    except (KeyboardInterrupt, click.Abort):
+    except (KeyboardInterrupt, typer.Abort):
         print(f"{name}: stopped; the same command goes on from here", file=sys.stderr)
         sys.exit(130)
 

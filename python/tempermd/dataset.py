@@ -61,7 +61,7 @@ def read_labelled(path: Path | str) -> list[Atoms]:
                     "and 'forces' per frame (label it first: tempermd label)"
                 )
             if not np.isfinite(results[name]).all():
-                raise UserError(f"{path}: frame {number} has {name} that are not finite numbers")
+                raise UserError(f"{path}: frame {number}: {name} not finite (NaN or Inf)")
     return frames
 
 

@@ -86,6 +86,9 @@ def nanotube(
     if not (n >= m >= 0 and n > 0):
         raise UserError(f"nanotube ({n},{m}): expected indices n >= m >= 0 with n > 0")
     unit = build_nanotube(n, m, length=1, bond=bond_A, symbol="C")
+    # round-off puts some atoms of the first plane a period up, which would fray an open end
+    z_A = unit.positions[:, 2]
+    z_A -= np.floor((z_A + 1e-6) / unit.cell[2, 2]) * unit.cell[2, 2]
     periods = max(1, int(np.ceil(length_A / unit.cell[2, 2] - 1e-6)))
     tube = unit.repeat((1, 1, periods))
     period_A = tube.cell[2, 2]

@@ -1,0 +1,45 @@
+# `make demo` and `make test` work in a bare clone: they make their own .venv.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/pip install --quiet --constraint constraints.txt
+SOURCES := $(shell find python deploy lammps_inputs CMakeLists.txt pyproject.toml constraints.txt -type f -not -name '*.pyc')
+# A foreign mpirun or lmp may come first on PATH, and the demo must not use all threads twice.
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: demo test lint install clean
+
+install: $(VENV)/installed
+
+$(VENV)/tools: constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) torch
+	$(PIP) scikit-build-core cmake ninja
+	touch $@
+
+$(VENV)/installed: $(VENV)/tools $(SOURCES)
+	$(PIP) --no-build-isolation .
+	touch $@
+
+$(VENV)/tested: $(VENV)/installed
+	$(PIP) --no-build-isolation ".[test,xtb,sevennet]"
+	touch $@
+
+# Exit code 2 is a verdict (a model fails in MD), here the demo's very result.
+demo: $(VENV)/installed
+	tempermd study run studies/demo.toml -o demo || test $$? -eq 2
+	tempermd study table demo
+	@echo "report: $(CURDIR)/demo/report.html"
+
+test: $(VENV)/tested
+	$(BIN)/ruff check python tests
+	$(BIN)/ruff format --check python tests
+	$(BIN)/pytest
+
+lint: $(VENV)/tested
+	$(BIN)/ruff format python tests
+	$(BIN)/ruff check --fix python tests
+
+clean:
+	rm -rf $(VENV) build demo
