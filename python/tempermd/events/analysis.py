@@ -45,6 +45,8 @@ class _Run:
     n_atoms: int = 0
     planned_ps: float | None = None
     provenance: dict[str, str] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+    wall_s: float | None = None
     notes: list[str] = field(default_factory=list)
 
 
@@ -87,7 +89,7 @@ def analyse_trajectory(
         damping_fs=_damping_from_log(thermo),
         quench=None if quench is None else read_record(quench, Quench),
         limits=thresholds if isinstance(thresholds, Thresholds) else read_thresholds(thresholds),
-        label=RunLabel(run_id=Path(dump).name),
+        label=RunLabel(run_id=Path(dump).name, model=Path(dump).name),
     )
     if thermo is not None and thermo.error is not None:
         to_blame = failure_event(thermo.error, 0, 0.0) is not None
@@ -133,6 +135,8 @@ def analyse_run(run_dir: Path | str, thresholds: Path | str | Thresholds | None 
         reason="it has no result yet" if result is None else result.reason,
         planned_ps=case.planned_steps * case.timestep_fs / 1000,
         provenance=_provenance(case, result),
+        versions={} if result is None else result.versions,
+        wall_s=None if result is None else result.wall_s,
     )
     if files[DATA] is not None:
         run.n_atoms = md.count_atoms(files[DATA])
@@ -149,7 +153,7 @@ def label_of(case: md.Case) -> RunLabel:
     file_name = Path(case.model).name.removesuffix(".nequip.pth") if case.model else ""
     return RunLabel(
         run_id=case.id,
-        model=(case.model_name or file_name) if nequip else case.potential.upper(),
+        model=case.model_name or (file_name if nequip else case.potential.upper()),
         model_sha256=case.model_sha256 if nequip else None,
         potential=case.potential,
         structure=case.structure_name or Path(case.structure).stem,
@@ -198,6 +202,7 @@ def _analyse(run: _Run) -> Analysis:
         reason=run.reason,
         events=events,
         notes=run.notes,
+        thresholds=run.limits,
         n_frames=len(frames_seen.times),
         n_atoms=n_atoms,
         duration_ps=last_ps - first_ps,
@@ -206,6 +211,8 @@ def _analyse(run: _Run) -> Analysis:
         series=series,
         trajectory=None if run.dump is None else str(run.dump.resolve()),
         provenance=run.provenance,
+        versions=run.versions,
+        wall_s=run.wall_s,
     )
 
 
@@ -339,15 +346,14 @@ def _capped(events: list[Event], run: _Run) -> list[Event]:
 
 
 def _provenance(case: md.Case, result: md.RunResult | None) -> dict[str, str]:
-    """Tell where a run comes from and what it cost."""
+    """Tell where a run comes from."""
     facts = {
         "structure sha256": case.structure_sha256,
         "timestep": f"{case.timestep_fs:g} fs",
         "thermostat damping": f"{case.damping_fs:g} fs",
     }
     if result is not None:
-        facts |= {"attempt": result.attempt, "wall time": f"{result.wall_s:.1f} s"}
-        facts |= result.versions
+        facts["attempt"] = result.attempt
     return facts
 
 

@@ -116,15 +116,15 @@ class Detached:
         """Report a cluster whose atoms have all been outside long enough, once."""
         frame = snapshot.frame
         member = np.isin(self._ids, frame.ids[cluster])
-        waited_ps = snapshot.time_ps - self._since_ps[member]
-        enough = waited_ps >= self._limits.outside_ps - 1e-9
-        if not enough.any() or self._reported[member].all():
+        new = member & ~self._reported
+        waited_ps = snapshot.time_ps - self._since_ps[new].min(initial=np.inf)
+        if waited_ps < self._limits.outside_ps - 1e-9:
             return
         distance_A = gap_between(frame, cluster, inside)
         if distance_A <= self._limits.distance_A:
             return
         self._reported |= member
-        began = int(np.argmin(np.where(member, self._since_ps, np.inf)))
+        began = int(np.argmin(np.where(new, self._since_ps, np.inf)))
         ids = frame.ids[cluster].tolist()
         self._events.append(
             Event(
@@ -138,7 +138,7 @@ class Detached:
                 unit="Å",
                 message=(
                     f"{self._formula(frame, cluster)} ({named(ids)}) left its body; "
-                    f"{distance_A:.1f} Å away after {waited_ps.max():.2f} ps"
+                    f"{distance_A:.1f} Å away after {waited_ps:.2f} ps"
                     f"{_drift_speed(frame, cluster)}"
                 ),
                 shown_step=frame.step,

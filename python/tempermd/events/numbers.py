@@ -200,5 +200,5 @@ def failure_event(text: str, step: int, time_ps: float) -> Event | None:
         value=None,
         limit=None,
         unit="",
-        message=f"LAMMPS stopped: {text}",
+        message=f"LAMMPS stopped: {text.removeprefix('ERROR: ')}",
     )

@@ -6,6 +6,7 @@ from typing import ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from tempermd.events.limits import Thresholds
 from tempermd.records import Record
 
 Severity = Literal["fatal", "severe", "warn"]
@@ -76,6 +77,7 @@ class Analysis(Record):
     reason: str
     events: list[Event]
     notes: list[str]
+    thresholds: Thresholds
     n_frames: int
     n_atoms: int
     duration_ps: float
@@ -84,6 +86,8 @@ class Analysis(Record):
     series: dict[str, Series]
     trajectory: str | None
     provenance: dict[str, str]
+    versions: dict[str, str]
+    wall_s: float | None
 
     @property
     def survived(self) -> bool:

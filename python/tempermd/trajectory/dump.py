@@ -81,7 +81,7 @@ def iter_frames(dump: Path | str) -> FrameReader:
     return FrameReader(Path(dump))
 
 
-class _Cut(Exception):
+class _CutError(Exception):
     """The file ended inside a frame."""
 
 
@@ -110,7 +110,7 @@ class FrameReader(Iterator[Frame]):
     def __next__(self) -> Frame:
         try:
             frame = self._read_frame()
-        except (_Cut, EOFError):
+        except (_CutError, EOFError):
             frame = None
             self.truncated = True
         except (gzip.BadGzipFile, zlib.error) as error:
@@ -171,7 +171,7 @@ class FrameReader(Iterator[Frame]):
     def _frame(self, step: int, n_atoms: int, box: tuple, columns: list[str]) -> Frame:
         rows = list(islice(self._stream, n_atoms))
         if len(rows) < n_atoms or (rows and not rows[-1].endswith(b"\n")):
-            raise _Cut
+            raise _CutError
         tokens = b" ".join(rows).split()
         if len(tokens) != n_atoms * len(columns):
             raise self._fault(f"{len(columns)} values per atom in the frame of step {step}")
@@ -216,7 +216,7 @@ class FrameReader(Iterator[Frame]):
 
     def _whole(self, line: bytes) -> str:
         if not line.endswith(b"\n"):
-            raise _Cut
+            raise _CutError
         return line.decode("utf-8", errors="replace")
 
     def _numbers(self, line: str) -> list[float]:

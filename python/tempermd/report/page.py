@@ -1,0 +1,284 @@
+"""Writes the report: one self-contained HTML page, its summary and its events."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from tempermd.events import Analysis, Event, write_events
+from tempermd.records import Spec, atomic_write, write_record
+from tempermd.report.pictures import RendererMissingError, render_events
+from tempermd.report.summary import kind_name, summarise, usable
+
+TEMPLATES = Path(__file__).parent.parent / "templates"
+MOST_ROWS = 200
+MOST_PICTURES_PER_RUN = 3
+MOST_PICTURES = 24
+
+
+class Table(Spec):
+    """A titled table that a caller puts at the top of the page."""
+
+    title: str
+    columns: list[str]
+    rows: list[list[str]]
+    note: str = ""
+
+
+@dataclass
+class _Row:
+    """One event as the page shows it."""
+
+    event: Event
+    picture: str | None = None
+
+
+@dataclass
+class _RunView:
+    """One run as the page shows it."""
+
+    number: int
+    analysis: Analysis
+    rows: list[_Row] = field(default_factory=list)
+    n_hidden: int = 0
+
+    @property
+    def title(self) -> str:
+        label = self.analysis.label
+        parts = [label.model, label.structure]
+        parts += [] if label.temperature_K is None else [f"{label.temperature_K:g} K"]
+        parts += [] if label.seed is None else [f"seed {label.seed}"]
+        return " · ".join(part for part in parts if part)
+
+    @property
+    def state(self) -> str:
+        analysis = self.analysis
+        if analysis.failed:
+            return "failed"
+        if analysis.outcome == "infrastructure_failure":
+            return "not judged"
+        return "warned" if analysis.events else "clean"
+
+    @property
+    def span_ps(self) -> float:
+        return max(self.analysis.planned_ps or 0.0, self.analysis.duration_ps, 1e-9)
+
+    def percent(self, time_ps: float) -> str:
+        return f"{min(100.0, max(0.0, 100 * time_ps / self.span_ps)):.2f}"
+
+
+def write_report(
+    analyses: Sequence[Analysis],
+    out_dir: Path | str,
+    *,
+    title: str = "Robustness in molecular dynamics",
+    tables: Sequence[Table] = (),
+    provenance: Mapping[str, str] | None = None,
+    pictures: bool = True,
+) -> Path:
+    """Write ``report.html``, ``summary.json`` and ``events.jsonl``.
+
+    Parameters
+    ----------
+    analyses : sequence of Analysis
+    out_dir : path
+        Made where it does not exist.
+    title : str
+    tables : sequence of Table
+        Shown above the verdicts.
+    provenance : mapping of str to str or None
+        Further facts for the last section.
+    pictures : bool
+        Whether to render culprit frames; without OVITO the page says why it has none.
+
+    Returns
+    -------
+    Path
+        The page.
+    """
+    out_dir = Path(out_dir)
+    summary = summarise(analyses)
+    runs = [_view(number, analysis) for number, analysis in enumerate(analyses)]
+    no_pictures = _add_pictures(runs) if pictures else "they were not asked for"
+    page = (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            title=title,
+            tables=tables,
+            summary=summary,
+            temperatures=sorted({cell.temperature_K or 0.0 for cell in summary.survival}),
+            cells={(cell.model, cell.temperature_K or 0.0): cell for cell in summary.survival},
+            runs=runs,
+            no_pictures=no_pictures,
+            curves=[_curves(run) for run in runs],
+            thresholds=_thresholds(analyses),
+            models=_models(analyses),
+            versions=_versions(analyses),
+            provenance=dict(provenance or {}),
+            plotly=_plotly_packed(),
+        )
+    )
+    with atomic_write(out_dir / "report.html") as temporary:
+        temporary.write_text(page, encoding="utf-8")
+    pairs = [(one.label, event) for one in analyses for event in one.events]
+    write_events(out_dir / "events.jsonl", pairs)
+    write_record(out_dir / "summary.json", summary)  # last: its presence means all is there
+    return out_dir / "report.html"
+
+
+def _view(number: int, analysis: Analysis) -> _RunView:
+    shown = analysis.events[:MOST_ROWS]
+    hidden = len(analysis.events) - len(shown)
+    return _RunView(number, analysis, [_Row(event) for event in shown], hidden)
+
+
+def _add_pictures(runs: Sequence[_RunView]) -> str:
+    """Render the most telling events; return why there are no pictures, or nothing."""
+    left = MOST_PICTURES
+    for run in runs:
+        chosen = _telling(run.rows)[: min(MOST_PICTURES_PER_RUN, left)]
+        try:
+            images = render_events(run.analysis, [row.event for row in chosen])
+        except RendererMissingError as reason:
+            return str(reason)
+        for row, image in zip(chosen, images, strict=True):
+            if image is not None:
+                row.picture = base64.b64encode(image).decode("ascii")
+                left -= 1
+    return ""
+
+
+def _telling(rows: Sequence[_Row]) -> list[_Row]:
+    """Order rows for pictures: fatal and severe first, each kind once before any twice."""
+    rank = {"fatal": 0, "severe": 0, "warn": 1}
+    seen: dict[str, int] = {}
+    keys = []
+    for row in rows:
+        seen[row.event.kind] = seen.get(row.event.kind, 0) + 1
+        keys.append((rank[row.event.severity], seen[row.event.kind], row.event.step))
+    order = sorted(range(len(rows)), key=keys.__getitem__)
+    pictured = [rows[index] for index in order if rows[index].event.kind != "energy_drift"]
+    return [row for row in pictured if row.event.severity != "warn" or row.event.atom_ids]
+
+
+def _curves(run: _RunView) -> dict[str, Any]:
+    """Return what the page's script draws for a run."""
+    marks = [
+        {"time": event.time_ps, "severity": event.severity, "text": kind_name(event.kind)}
+        for event in run.analysis.events
+    ]
+    series = {name: curve.model_dump() for name, curve in run.analysis.series.items()}
+    return {"series": series, "marks": marks}
+
+
+def _thresholds(analyses: Sequence[Analysis]) -> list[dict[str, Any]]:
+    """Return the distinct threshold sets of the runs, normally one."""
+    distinct: list[dict[str, Any]] = []
+    for analysis in analyses:
+        values = analysis.thresholds.model_dump()
+        if values not in distinct:
+            distinct.append(values)
+    return distinct
+
+
+def _models(analyses: Sequence[Analysis]) -> list[dict[str, Any]]:
+    """Return name, hash, seeds and cost of each model."""
+    rows = []
+    for name in dict.fromkeys(analysis.label.model for analysis in analyses):
+        runs = [analysis for analysis in analyses if analysis.label.model == name]
+        wall_s = sum(run.wall_s or 0.0 for run in runs)
+        seeds = sorted({run.label.seed for run in runs if run.label.seed is not None})
+        rows.append(
+            {
+                "name": name,
+                "potential": runs[0].label.potential,
+                "sha256": runs[0].label.model_sha256,
+                "seeds": ", ".join(map(str, seeds)),
+                "wall_s": wall_s or None,
+                "total_ps": sum(run.duration_ps for run in runs),
+            }
+        )
+    return rows
+
+
+def _versions(analyses: Sequence[Analysis]) -> dict[str, str]:
+    """Return the software versions of the runs, all that occurred, and of this page."""
+    found: dict[str, set[str]] = {"plotly (this page)": {version("plotly")}}
+    for analysis in analyses:
+        for name, number in analysis.versions.items():
+            found.setdefault(name, set()).add(number)
+    return {name: ", ".join(sorted(numbers)) for name, numbers in sorted(found.items())}
+
+
+def _plotly_packed() -> str:
+    """Return plotly's script gzipped in base64: 2 MB where the plain text has 5 MB."""
+    from plotly.offline import get_plotlyjs
+
+    packed = gzip.compress(get_plotlyjs().encode("utf-8"), compresslevel=9, mtime=0)
+    return base64.b64encode(packed).decode("ascii")
+
+
+def _environment():
+    """Return the template engine with the page's own filters."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "number": number_text,
+        "kind": kind_name,
+        "is_number": _is_number,
+        "script_json": _script_json,
+    }
+    environment.tests["usable"] = usable
+    return environment
+
+
+def number_text(value: float | None, digits: int = 3) -> str:
+    """Return a number with so many digits for a table; an en dash for none."""
+    if value is None:
+        return "–"
+    if not math.isfinite(value):
+        return str(value).replace("-", "−")
+    magnitude = abs(value)
+    if magnitude >= 1e6 or 0 < magnitude < 1e-4:
+        mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
+        text = f"{mantissa}e{int(exponent)}"
+    elif magnitude >= 10 ** (digits - 1) or value == 0:
+        text = f"{value:.0f}"
+    else:
+        text = f"{value:.{digits - 1 - math.floor(math.log10(magnitude))}f}"
+    return text.replace("-", "−")
+
+
+def _is_number(text: str) -> bool:
+    """Whether a table's cell reads as a number and so stands to the right."""
+    head = str(text).replace("−", "-").replace(" ", "").rstrip("%")
+    for mark in ("±", "/", "(", "–"):
+        head = head.split(mark)[0]
+    try:
+        float(head)
+    except ValueError:
+        return False
+    return True
+
+
+def _script_json(value: Any) -> str:
+    """Return JSON that cannot end the script element it stands in."""
+    from markupsafe import Markup
+
+    text = json.dumps(value, allow_nan=False, separators=(",", ":"), ensure_ascii=True)
+    return Markup(text.replace("<", "\\u003c"))

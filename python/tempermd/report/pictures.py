@@ -1,0 +1,171 @@
+"""Pictures of culprit frames, rendered by OVITO without a display."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from tempermd.events import Analysis, Event
+from tempermd.records import UserError
+from tempermd.trajectory import Frame, iter_frames
+
+SIZE = (480, 320)
+BODY_COLOR = (0.56, 0.61, 0.66)
+CULPRIT_COLOR = (0.86, 0.25, 0.10)
+COLORS_IN_FILE = 64
+LONGEST_DRAWN_BOND_A = 2.1
+
+
+class RendererMissingError(Exception):
+    """OVITO, or a system library that it needs, is missing."""
+
+
+def render_events(analysis: Analysis, events: Sequence[Event]) -> list[bytes | None]:
+    """Render the frames of some events of a run, culprit atoms marked.
+
+    Parameters
+    ----------
+    analysis : Analysis
+        Its ``trajectory`` must still be there, otherwise there are no pictures.
+    events : sequence of Event
+
+    Returns
+    -------
+    list of bytes or None
+        PNG with a transparent background; None where no finite frame shows the event.
+
+    Raises
+    ------
+    RendererMissingError
+        With the reason in words.
+    """
+    frames = _culprit_frames(analysis, events)
+    return [
+        None if frame is None else render_frame(frame, event.atom_ids)
+        for frame, event in zip(frames, events, strict=True)
+    ]
+
+
+def _culprit_frames(analysis: Analysis, events: Sequence[Event]) -> list[Frame | None]:
+    """Return for each event the last finite frame not after the one that shows it."""
+    found: list[Frame | None] = [None] * len(events)
+    if analysis.trajectory is None or not Path(analysis.trajectory).is_file():
+        return found
+    wanted = [event.step if event.shown_step is None else event.shown_step for event in events]
+    try:
+        for frame in iter_frames(analysis.trajectory):
+            if frame.step > max(wanted, default=-1):
+                break
+            if np.isfinite(frame.positions).all() and np.isfinite(frame.cell).all():
+                found = [
+                    frame if frame.step <= step else old
+                    for step, old in zip(wanted, found, strict=True)
+                ]
+    except UserError:
+        pass  # the analysis has told already what is wrong with the dump
+    return found
+
+
+def render_frame(frame: Frame, atom_ids: Sequence[int]) -> bytes:
+    """Render one frame from the side that its culprit atoms are on.
+
+    Parameters
+    ----------
+    frame : Frame
+    atom_ids : sequence of int
+        Atoms to mark.
+
+    Returns
+    -------
+    bytes
+        PNG.
+    """
+    try:
+        from ovito.pipeline import Pipeline, StaticSource
+        from ovito.vis import TachyonRenderer, Viewport
+    except ImportError as error:
+        raise RendererMissingError(f"OVITO cannot be loaded ({error})") from None
+    culprits = np.isin(frame.ids, list(atom_ids))
+    pipeline = Pipeline(source=StaticSource(data=_scene(frame, culprits)))
+    pipeline.add_to_scene()
+    try:
+        viewport = Viewport(type=Viewport.Type.Ortho, camera_dir=_direction(frame, culprits))
+        viewport.camera_up = _upwards(frame, viewport.camera_dir)
+        viewport.zoom_all(size=SIZE)
+        renderer = TachyonRenderer(ambient_occlusion=False, shadows=False, antialiasing_samples=4)
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "picture.png"
+            viewport.render_image(size=SIZE, filename=str(path), alpha=True, renderer=renderer)
+            return _few_colors(path)
+    except RuntimeError as error:
+        raise RendererMissingError(f"OVITO cannot render ({error})") from None
+    finally:
+        pipeline.remove_from_scene()
+
+
+def _scene(frame: Frame, culprits: np.ndarray):
+    """Build OVITO's data: atoms by colour and size, bonds within the cell."""
+    from ovito.data import DataCollection
+    from ovito.modifiers import CreateBondsModifier
+    from ovito.vis import BondsVis
+
+    data = DataCollection()
+    cell = np.column_stack([frame.cell.T, frame.origin])  # (3, 4), vectors as columns
+    data.create_cell(cell, pbc=tuple(bool(flag) for flag in frame.pbc)).vis.enabled = False
+    particles = data.create_particles(count=len(frame.ids))
+    particles.create_property("Position", data=frame.positions)
+    color = np.where(culprits[:, None], CULPRIT_COLOR, BODY_COLOR)
+    particles.create_property("Color", data=color)
+    particles.create_property("Radius", data=np.where(culprits, 0.62, 0.36))
+    data.apply(CreateBondsModifier(cutoff=LONGEST_DRAWN_BOND_A))
+    vis = data.particles.bonds.vis
+    vis.width = 0.26
+    vis.coloring_mode = BondsVis.ColoringMode.Uniform
+    vis.color = BODY_COLOR
+    return data
+
+
+def _axis(frame: Frame) -> tuple[np.ndarray, np.ndarray]:
+    """Return the direction drawn from left to right, and the one drawn upwards."""
+    spread = np.ptp(frame.positions, axis=0)
+    along = int(np.argmax(spread))
+    up = (along + 2) % 3
+    return np.eye(3)[along], np.eye(3)[up]
+
+
+def _upwards(frame: Frame, direction: np.ndarray) -> np.ndarray:
+    """Return the direction drawn upwards, so that the long axis lies level."""
+    along, up = _axis(frame)
+    level = np.cross(along, np.asarray(direction))
+    return -level if level @ up < 0 else level
+
+
+def _direction(frame: Frame, culprits: np.ndarray) -> np.ndarray:
+    """Return where the camera looks: across the long axis, the culprits in front or beside."""
+    along, up = _axis(frame)
+    across = np.cross(up, along)
+    toward = across + 0.35 * up
+    if culprits.any() and not culprits.all():
+        radial = frame.positions - frame.positions[~culprits].mean(axis=0)
+        radial -= np.outer(radial @ along, along)
+        offset = radial[culprits].mean(axis=0)
+        length = np.linalg.norm(offset)
+        farthest = np.linalg.norm(radial[~culprits], axis=1).max()
+        if length > farthest:  # outside: seen from the side, to show the gap
+            toward = np.cross(along, offset / length)
+        elif length > 1.0:
+            toward = offset / length
+    return -(toward + 0.18 * along)
+
+
+def _few_colors(path: Path) -> bytes:
+    """Return the picture with a palette, a third of the size."""
+    from PIL import Image
+
+    with Image.open(path) as picture:
+        small = picture.convert("RGBA").quantize(COLORS_IN_FILE, method=Image.Quantize.FASTOCTREE)
+    small.save(path, optimize=True)
+    return path.read_bytes()

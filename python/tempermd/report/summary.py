@@ -1,0 +1,253 @@
+"""Verdicts and survival counts over many runs, each with its denominators."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from tempermd.events import Analysis, Event
+from tempermd.records import Record
+
+Verdict = Literal["PASS", "WARN", "FAIL", "INCONCLUSIVE"]
+CONFIDENCE = 0.95
+
+
+class ModelVerdict(BaseModel):
+    """The verdict on one model, and what it rests on.
+
+    ``n_usable`` counts runs that ended by themselves or by the model's fault;
+    ``n_infrastructure`` those that a machine ended, ``n_censored`` those of them that had
+    simulated something, without an event, until then.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    control: bool
+    verdict: Verdict
+    sentence: str
+    n_runs: int
+    n_usable: int
+    n_survived: int
+    n_failed: int
+    n_infrastructure: int
+    n_censored: int
+    total_ps: float
+    first_severe_ps: float | None
+    event_counts: dict[str, int]
+
+
+class SurvivalCell(BaseModel):
+    """Survivors among the usable runs of a model at a temperature, with the 95 % interval."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: str
+    temperature_K: float | None
+    n_usable: int
+    n_survived: int
+    low: float
+    high: float
+
+
+class Summary(Record):
+    """All verdicts; ``verdict`` is the worst of the models that are no control."""
+
+    format_name: ClassVar[str] = "tempermd-summary"
+
+    verdict: Verdict
+    models: list[ModelVerdict]
+    survival: list[SurvivalCell]
+    n_runs: int
+    total_ps: float
+
+
+def clopper_pearson(successes: int, trials: int) -> tuple[float, float]:
+    """Return the exact two-sided 95 % interval of a probability.
+
+    Clopper and Pearson, Biometrika 26, 404 (1934), by quantiles of the beta distribution.
+
+    Parameters
+    ----------
+    successes, trials : int
+
+    Returns
+    -------
+    low, high : float
+    """
+    from scipy.stats import beta
+
+    if trials == 0:
+        return 0.0, 1.0
+    tail = (1 - CONFIDENCE) / 2
+    failures = trials - successes
+    low = beta.ppf(tail, successes, failures + 1) if successes else 0.0
+    high = beta.ppf(1 - tail, successes + 1, failures) if failures else 1.0
+    return float(low), float(high)
+
+
+def summarise(analyses: Sequence[Analysis]) -> Summary:
+    """Judge every model by all of its runs.
+
+    FAIL when any run has a fatal or severe event, INCONCLUSIVE when no run is usable, WARN when
+    there are warnings only, otherwise PASS.
+
+    Parameters
+    ----------
+    analyses : sequence of Analysis
+
+    Returns
+    -------
+    Summary
+    """
+    names = list(dict.fromkeys(analysis.label.model for analysis in analyses))
+    runs = {name: [one for one in analyses if one.label.model == name] for name in names}
+    models = [_judge(name, runs[name]) for name in names]
+    judged = [model.verdict for model in models if not model.control]
+    judged = judged or [model.verdict for model in models]
+    order: tuple[Verdict, ...] = ("FAIL", "INCONCLUSIVE", "WARN", "PASS")
+    return Summary(
+        verdict=next((verdict for verdict in order if verdict in judged), "INCONCLUSIVE"),
+        models=models,
+        survival=[cell for name in names for cell in _survival(name, runs[name])],
+        n_runs=len(analyses),
+        total_ps=sum(analysis.duration_ps for analysis in analyses),
+    )
+
+
+def usable(analysis: Analysis) -> bool:
+    """Whether a run says something about its model."""
+    return analysis.survived or analysis.failed
+
+
+def _judge(name: str, runs: Sequence[Analysis]) -> ModelVerdict:
+    failed = [run for run in runs if run.failed]
+    events = [event for run in runs for event in run.events]
+    n_usable = sum(usable(run) for run in runs)
+    broken = [run for run in runs if run.outcome == "infrastructure_failure"]
+    verdict: Verdict = "PASS"
+    if failed:
+        verdict = "FAIL"
+    elif n_usable == 0:
+        verdict = "INCONCLUSIVE"
+    elif events:
+        verdict = "WARN"
+    times = [run.first_severe_ps for run in failed if run.first_severe_ps is not None]
+    return ModelVerdict(
+        name=name,
+        control=all(run.label.is_control for run in runs),
+        verdict=verdict,
+        sentence=_sentence(verdict, runs, n_usable),
+        n_runs=len(runs),
+        n_usable=n_usable,
+        n_survived=sum(run.survived for run in runs),
+        n_failed=len(failed),
+        n_infrastructure=len(broken),
+        n_censored=sum(run.duration_ps > 0 and not run.failed for run in broken),
+        total_ps=sum(run.duration_ps for run in runs),
+        first_severe_ps=min(times, default=None),
+        event_counts=dict(sorted(Counter(event.kind for event in events).items())),
+    )
+
+
+def _sentence(verdict: Verdict, runs: Sequence[Analysis], n_usable: int) -> str:
+    """Say the verdict with its numbers."""
+    if verdict == "INCONCLUSIVE":
+        return f"None of {_count(len(runs), 'run')} came to an end that tells about the model."
+    n_survived = sum(run.survived for run in runs)
+    low, high = clopper_pearson(n_survived, n_usable)
+    counted = f"{n_survived} of {_count(n_usable, 'run')}"
+    if verdict == "FAIL":
+        worst = min(
+            (run for run in runs if run.failed),
+            key=lambda run: run.duration_ps if run.first_severe_ps is None else run.first_severe_ps,
+        )
+        failed = f"{n_usable - n_survived} of {_count(n_usable, 'run')} failed"
+        interval = f"survival is between {_percent(low)} and {_percent(high)} (95 %)"
+        return f"{failed}, {_first_failure(worst)}; {interval}."
+    means = f"{n_survived} of {n_usable} means survival above {_percent(low)} (95 %)"
+    if verdict == "WARN":
+        n_warned = sum(bool(run.events) for run in runs)
+        return f"{counted} survived, {n_warned} of them with warnings; {means}."
+    return f"{counted} survived without an event; {means}."
+
+
+def _first_failure(run: Analysis) -> str:
+    """Tell when and how the run that failed first did so."""
+    event = first_damning(run)
+    facts = [run.reason if event is None else kind_name(event.kind)]
+    facts += [] if run.label.temperature_K is None else [f"{run.label.temperature_K:g} K"]
+    facts += [] if run.label.seed is None else [f"seed {run.label.seed}"]
+    after_ps = run.duration_ps if run.first_severe_ps is None else run.first_severe_ps
+    return f"the first after {after_ps:.2f} ps ({', '.join(facts)})"
+
+
+def first_damning(run: Analysis) -> Event | None:
+    """Return the first fatal or severe event of a run, or None."""
+    damning = [event for event in run.events if event.severity != "warn"]
+    return min(damning, key=lambda event: event.time_ps, default=None)
+
+
+def _survival(name: str, runs: Sequence[Analysis]) -> list[SurvivalCell]:
+    temperatures = sorted(
+        {run.label.temperature_K for run in runs}, key=lambda value: (value is None, value)
+    )
+    cells = []
+    for temperature_K in temperatures:
+        here = [run for run in runs if run.label.temperature_K == temperature_K]
+        n_usable, n_survived = sum(map(usable, here)), sum(run.survived for run in here)
+        low, high = clopper_pearson(n_survived, n_usable)
+        cells.append(
+            SurvivalCell(
+                model=name,
+                temperature_K=temperature_K,
+                n_usable=n_usable,
+                n_survived=n_survived,
+                low=low,
+                high=high,
+            )
+        )
+    return cells
+
+
+def kind_name(kind: str) -> str:
+    """Return an event's kind as words."""
+    return kind.replace("_", " ").replace("nonfinite", "non-finite numbers")
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
+
+
+def summary_text(summary: Summary) -> str:
+    """Return the verdicts as a few lines for a terminal.
+
+    Parameters
+    ----------
+    summary : Summary
+
+    Returns
+    -------
+    str
+    """
+    width = max((len(model.name) for model in summary.models), default=0)
+    lines = []
+    for model in summary.models:
+        note = " (control)" if model.control else ""
+        lines.append(f"{model.verdict:<12}  {model.name:<{width}}{note}  {model.sentence}")
+        apart = f"{_count(model.n_runs, 'run')}, {model.total_ps:.1f} ps"
+        if model.n_infrastructure:
+            apart += (
+                f"; {_count(model.n_infrastructure, 'infrastructure failure')} apart, "
+                f"{model.n_censored} of them censored"
+            )
+        events = ", ".join(f"{count} {kind}" for kind, count in model.event_counts.items())
+        lines.append(f"{'':<12}  {'':<{width}}  {apart}; events: {events or 'none'}")
+    return "\n".join(lines)
