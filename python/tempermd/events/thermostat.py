@@ -151,6 +151,7 @@ class Temperature:
         if not away.size:
             return
         first, worst = away[0], away[np.argmax(temperature[away])]
+        later = f", later {temperature[worst]:.3g} K" if worst != first else ""
         self._report(
             steps[first],
             steps[first],
@@ -158,8 +159,8 @@ class Temperature:
             limit=float(self._limits.runaway_factor * highest[first]),
             unit="K",
             message=(
-                f"ran away to {temperature[first]:.0f} K with a target of {highest[first]:.0f} K "
-                f"(later {temperature[worst]:.3g} K)"
+                f"ran away to {temperature[first]:.0f} K with a target of {highest[first]:.0f} K"
+                f"{later}"
             ),
         )
 

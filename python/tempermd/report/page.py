@@ -21,6 +21,7 @@ TEMPLATES = Path(__file__).parent.parent / "templates"
 MOST_ROWS = 200
 MOST_PICTURES_PER_RUN = 3
 MOST_PICTURES = 24
+SHOWN_WHOLE = ("lost_atoms", "nonfinite", "crash", "spurious_minimum")
 
 
 class Table(Spec):
@@ -165,8 +166,8 @@ def _telling(rows: Sequence[_Row]) -> list[_Row]:
         seen[row.event.kind] = seen.get(row.event.kind, 0) + 1
         keys.append((rank[row.event.severity], seen[row.event.kind], row.event.step))
     order = sorted(range(len(rows)), key=keys.__getitem__)
-    pictured = [rows[index] for index in order if rows[index].event.kind != "energy_drift"]
-    return [row for row in pictured if row.event.severity != "warn" or row.event.atom_ids]
+    sorted_rows = [rows[index] for index in order]
+    return [row for row in sorted_rows if row.event.atom_ids or row.event.kind in SHOWN_WHOLE]
 
 
 def _curves(run: _RunView) -> dict[str, Any]:

@@ -16,6 +16,7 @@ SIZE = (480, 320)
 BODY_COLOR = (0.56, 0.61, 0.66)
 CULPRIT_COLOR = (0.86, 0.25, 0.10)
 COLORS_IN_FILE = 64
+BORDER = 12
 LONGEST_DRAWN_BOND_A = 2.1
 
 
@@ -162,10 +163,14 @@ def _direction(frame: Frame, culprits: np.ndarray) -> np.ndarray:
 
 
 def _few_colors(path: Path) -> bytes:
-    """Return the picture with a palette, a third of the size."""
+    """Return the picture without its empty border and with a palette, a third of the size."""
     from PIL import Image
 
     with Image.open(path) as picture:
-        small = picture.convert("RGBA").quantize(COLORS_IN_FILE, method=Image.Quantize.FASTOCTREE)
+        full = picture.convert("RGBA")
+    box = full.getchannel("A").getbbox() or (0, 0, *SIZE)
+    top, bottom = max(0, box[1] - BORDER), min(SIZE[1], box[3] + BORDER)
+    full = full.crop((0, top, SIZE[0], bottom))  # same width
+    small = full.quantize(COLORS_IN_FILE, method=Image.Quantize.FASTOCTREE)
     small.save(path, optimize=True)
     return path.read_bytes()
