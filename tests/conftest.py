@@ -34,7 +34,7 @@ def random_model(
         radial_mlp_width=8,
         num_bessels=8,
         avg_num_neighbors=20.0,
-        per_type_energy_scales={name: 30.0 for name in type_names},
+        per_type_energy_scales=dict.fromkeys(type_names, 30.0),
         per_type_energy_shifts={name: -7.0 - i for i, name in enumerate(type_names)},
     )
 

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from tempermd.graphs import Graph, Prediction, build_graph, predict
-from tempermd.models import first_line, load_checkpoint
 from tempermd.records import Record, UserError, atomic_write, sha256_file
+from tempermd.training.graphs import Graph, Prediction, build_graph, predict
+from tempermd.training.models import first_line, load_checkpoint
 
 if TYPE_CHECKING:
     import torch

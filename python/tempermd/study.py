@@ -11,7 +11,7 @@ from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 from tempermd import campaign, deploy, report, training
 from tempermd.campaign import RobustnessSpec
 from tempermd.engine import run_tasks
-from tempermd.models import ModelSpec
+from tempermd.training.models import ModelSpec
 from tempermd.records import (
     Record,
     Spec,

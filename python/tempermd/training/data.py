@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tempermd.graphs import Graph, atom_types, build_graph
 from tempermd.records import UserError
+from tempermd.training.graphs import Graph, atom_types, build_graph
 
 if TYPE_CHECKING:
     import torch

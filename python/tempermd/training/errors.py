@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from tempermd.graphs import build_graph, predict
-from tempermd.models import energy_only, load_checkpoint
 from tempermd.records import Record
-from tempermd.training_data import check_labels, read_labelled
+from tempermd.training.data import check_labels, read_labelled
+from tempermd.training.graphs import build_graph, predict
+from tempermd.training.models import energy_only, load_checkpoint
 
 if TYPE_CHECKING:
     from ase import Atoms

@@ -1,4 +1,4 @@
-"""The loop of a training: batches, learning rate, validation, checkpoints, progress, Ctrl-C."""
+"""What happens between the steps of a training: rate, validation, saving, progress, Ctrl-C."""
 
 from __future__ import annotations
 
@@ -8,25 +8,22 @@ import signal
 import sys
 import threading
 import time
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import lightning
-import torch
 from lightning.pytorch.callbacks import Callback, Checkpoint
-from nequip.data import AtomicDataDict
 
 from tempermd.records import atomic_write
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 FORCE_RMSE = "val0_epoch/forces_rmse"
 ENERGY_RMSE = "val0_epoch/per_atom_energy_rmse"
 TRAIN_LOSS = "train_loss_epoch/weighted_sum"
 
-Frame = dict[str, torch.Tensor]
+# a stop costs at most this much work, or one epoch where that takes longer
+SAVE_EVERY_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -55,44 +52,6 @@ class Schedule:
 
 class StoppedByUserError(Exception):
     """The user pressed Ctrl-C; raised between two steps."""
-
-
-class Batches(lightning.LightningDataModule):
-    """Frames with ready neighbor lists, shuffled by a generator that checkpoints carry."""
-
-    def __init__(self, train: list[Frame], val: list[Frame], batch_size: int, seed: int) -> None:
-        super().__init__()
-        self.frames = {"train": train, "val": val}
-        self.batch_size = batch_size
-        self.generator = torch.Generator().manual_seed(seed)
-
-    def train_dataloader(self) -> torch.utils.data.DataLoader:
-        """Return shuffled batches."""
-        return torch.utils.data.DataLoader(
-            self.frames["train"],
-            batch_size=self.batch_size,
-            shuffle=True,
-            generator=self.generator,
-            collate_fn=AtomicDataDict.batched_from_list,
-        )
-
-    def val_dataloader(self) -> torch.utils.data.DataLoader:
-        """Return the validation frames in their order."""
-        return torch.utils.data.DataLoader(
-            self.frames["val"],
-            batch_size=self.batch_size,
-            # drawn from for worker seeds even without workers: not from torch's own generator
-            generator=torch.Generator().manual_seed(0),
-            collate_fn=AtomicDataDict.batched_from_list,
-        )
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return what resuming needs to draw the same batches."""
-        return {"generator": self.generator.get_state()}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take up the generator where the checkpoint left it."""
-        self.generator.set_state(state_dict["generator"])
 
 
 class LearningRate(Callback):
@@ -157,13 +116,15 @@ class Keeper(Checkpoint):
         self.best_step = 0
         self.since_best = 0
         self.train_s = 0.0
+        self.saved_s = 0.0
         self.core_s = 0.0
         self.rows: list[dict[str, float]] = []
         self._clock = (time.monotonic(), time.process_time())
 
-    def on_train_start(self, *_: Any) -> None:
-        """Start the clock of this process's share."""
+    def on_train_start(self, trainer: Any, *_: Any) -> None:
+        """Start the clock of this process's share; go no further than patience allows."""
         self._clock = (time.monotonic(), time.process_time())
+        self._lose_patience(trainer)
 
     def on_train_epoch_start(self, trainer: Any, *_: Any) -> None:
         """Make Lightning validate where the schedule says so, the last epoch included."""
@@ -187,6 +148,8 @@ class Keeper(Checkpoint):
         self.rows.append(row)
         if self.schedule.validates(epoch):
             self._judge(trainer, row)
+        if self.schedule.validates(epoch) or self.train_s - self.saved_s > SAVE_EVERY_S:
+            self.saved_s = self.train_s
             self._write_metrics()
             with atomic_write(self.folder / "last.ckpt") as temporary:
                 trainer.save_checkpoint(temporary)
@@ -208,6 +171,9 @@ class Keeper(Checkpoint):
                 trainer.save_checkpoint(temporary, weights_only=True)
         else:
             self.since_best += 1
+        self._lose_patience(trainer)
+
+    def _lose_patience(self, trainer: Any) -> None:
         if self.schedule.patience is not None and self.since_best >= self.schedule.patience:
             trainer.should_stop = True
 
@@ -221,7 +187,16 @@ class Keeper(Checkpoint):
             writer.writerows(self.rows)
             stream.flush()
 
-    _STATE = ("best", "best_epoch", "best_step", "since_best", "train_s", "core_s", "rows")
+    _STATE = (
+        "best",
+        "best_epoch",
+        "best_step",
+        "since_best",
+        "train_s",
+        "saved_s",
+        "core_s",
+        "rows",
+    )
 
     def state_dict(self) -> dict[str, Any]:
         """Return what resuming needs to judge as if nothing had happened."""
@@ -265,8 +240,11 @@ class Interruptible(Callback):
         self.teardown()
 
 
-class ProgressLine(Callback):
-    """One line on stderr: epoch, step, loss, validation error, time left."""
+class ProgressLine(Checkpoint):
+    """One line on stderr: epoch, step, loss, validation error, time left.
+
+    As a ``Checkpoint`` it runs after the module has logged the epoch's errors.
+    """
 
     def __init__(self, schedule: Schedule) -> None:
         self.schedule = schedule
@@ -320,80 +298,3 @@ class ProgressLine(Callback):
     def on_exception(self, *_: Any) -> None:
         """Close the line after a failure too."""
         self._close()
-
-
-def fit(
-    module: lightning.LightningModule,
-    batches: Batches,
-    schedule: Schedule,
-    folder: Path,
-    *,
-    gradient_clip: float | None,
-    device: str,
-    progress: bool,
-) -> Keeper:
-    """Train until the schedule's end; continue from ``last.ckpt`` where there is one.
-
-    Raises
-    ------
-    StoppedByUserError
-        After Ctrl-C; ``last.ckpt`` then holds the last validated epoch.
-    """
-    keeper = Keeper(folder, schedule)
-    callbacks: list[Callback] = [LearningRate(schedule), Interruptible(), keeper]
-    if progress:
-        callbacks.append(ProgressLine(schedule))
-    last = folder / "last.ckpt"
-    with lightning_noise_explained():
-        trainer = lightning.Trainer(
-            accelerator="gpu" if device == "cuda" else "cpu",
-            devices=1,
-            max_epochs=schedule.n_epochs,
-            callbacks=callbacks,
-            gradient_clip_val=gradient_clip,
-            inference_mode=False,  # forces need gradients during validation
-            num_sanity_val_steps=0,
-            logger=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            default_root_dir=folder,
-        )
-        trainer.fit(
-            module,
-            datamodule=batches,
-            ckpt_path=str(last) if last.is_file() else None,
-            weights_only=False,
-        )
-    return keeper
-
-
-@contextmanager
-def lightning_noise_explained() -> Iterator[None]:
-    """Hide the notices of Lightning that say nothing about this training."""
-    import logging
-
-    reasons = {
-        # frames and neighbor lists are in memory: workers would only cost start-up time
-        r".*does not have many workers.*": UserWarning,
-        # a raised Lightning version's own use of a torch API (pytorch-lightning #21326)
-        r".*isinstance\(treespec, LeafSpec\).*": FutureWarning,
-        # metrics are synchronised by nequip; on one device there is nothing to synchronise
-        r".*when logging on epoch level in distributed setting.*": UserWarning,
-        # the number of batches is below the logging interval: nothing is logged by steps
-        r".*The number of training batches.*is smaller than the logging interval.*": UserWarning,
-        # the batch size is only used to weight averages, which nequip computes itself
-        r".*Trying to infer the `batch_size`.*": UserWarning,
-    }
-    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
-    levels = [logger.level for logger in loggers]
-    with warnings.catch_warnings():
-        for message, category in reasons.items():
-            warnings.filterwarnings("ignore", message=message, category=category)
-        for logger in loggers:
-            # hardware found, tips, "max_epochs reached": INFO; real trouble is WARNING
-            logger.setLevel(logging.WARNING)
-        try:
-            yield
-        finally:
-            for logger, level in zip(loggers, levels, strict=True):
-                logger.setLevel(level)

@@ -4,19 +4,35 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
-from tempermd.evaluation import Errors, evaluate
-from tempermd.graphs import predict
-from tempermd.models import (
+from tempermd.records import (
+    UserError,
+    read_record,
+    sha256_file,
+    sha256_json,
+    write_record,
+    write_spec,
+)
+from tempermd.training.data import (
+    LabelledFrame,
+    average_neighbors,
+    force_rms,
+    read_labelled,
+    reference_energies,
+    subset,
+    to_labelled,
+    to_nequip,
+)
+from tempermd.training.errors import Errors, evaluate
+from tempermd.training.graphs import predict
+from tempermd.training.models import (
     LIGHTNING_MODULE,
     ModelSpec,
     builder_config,
@@ -27,122 +43,43 @@ from tempermd.models import (
     spec_of_config,
     take_weights,
 )
-from tempermd.records import (
-    Record,
-    Spec,
-    UserError,
-    read_record,
-    read_spec,
-    sha256_file,
-    sha256_json,
-    write_record,
-    write_spec,
-)
-from tempermd.training_data import (
-    LabelledFrame,
-    average_neighbors,
-    force_rms,
-    read_labelled,
-    reference_energies,
-    subset,
-    to_labelled,
-    to_nequip,
+from tempermd.training.specs import (
+    DataSpec,
+    Training,
+    TrainingInputs,
+    TrainingSpec,
+    TrainSpec,
+    resolved_spec,
+    with_paths,
 )
 
 if TYPE_CHECKING:
-    from tempermd.training_loop import Keeper, Schedule
+    from collections.abc import Iterator
 
+    from tempermd.training.callbacks import Keeper
+    from tempermd.training.loop import Schedule
 
-class DataSpec(Spec):
-    """Files of labelled structures (extxyz), relative to the spec file."""
-
-    train: str
-    val: str
-    test: str | None = None
-    n_train: PositiveInt | None = None
-    subset_seed: int = Field(0, ge=0)
-
-
-class TrainingSpec(Spec):
-    """How to train; the budget is a number of epochs or of steps, never of minutes."""
-
-    max_epochs: PositiveInt | None = None
-    max_steps: PositiveInt | None = None
-    batch_size: PositiveInt = 4
-    learning_rate: PositiveFloat = 0.005
-    warmup_steps: int = Field(50, ge=0)
-    decay: Literal["cosine", "plateau", "constant"] = "cosine"
-    final_rate_factor: float = Field(0.01, gt=0, le=1)
-    plateau_patience: PositiveInt = 5
-    gradient_clip: PositiveFloat | None = 10.0
-    ema_decay: float = Field(0.99, ge=0, lt=1)
-    energy_weight: float = Field(1.0, ge=0)
-    force_weight: PositiveFloat = 1.0
-    patience: PositiveInt | None = None
-    val_every: PositiveInt | None = None
-    seed: int = Field(0, ge=0)
-
-    @model_validator(mode="after")
-    def _has_one_budget(self) -> TrainingSpec:
-        if (self.max_epochs is None) == (self.max_steps is None):
-            raise ValueError("give exactly one of max_epochs and max_steps")
-        return self
-
-
-class TrainSpec(Spec):
-    """A training: model, data and how to train; fine-tuning may leave the model out."""
-
-    model: ModelSpec | None = None
-    data: DataSpec
-    training: TrainingSpec
-
-
-class TrainingInputs(Record):
-    """What a training was started from; decides whether a folder can be resumed."""
-
-    format_name: ClassVar[str] = "tempermd-training-inputs"
-
-    spec_sha256: str
-    train_sha256: str
-    val_sha256: str
-    test_sha256: str | None
-    parent_sha256: str | None
-
-
-class Training(Record):
-    """What a training found, and what it cost."""
-
-    format_name: ClassVar[str] = "tempermd-training"
-
-    inputs: TrainingInputs
-    checkpoint_sha256: str
-    avg_num_neighbors: float | dict[str, float] | None
-    energy_scales_eV: float | dict[str, float] | None
-    reference_energies_eV: dict[str, float]
-    reference_energies_from: Literal["labels", "labels minus parent"]
-    n_train: int
-    n_val: int
-    n_test: int
-    n_parameters: int
-    n_steps: int
-    n_epochs: int
-    best_epoch: int
-    best_step: int
-    val: Errors
-    test: Errors | None
-    wall_s: float
-    core_s: float
-    ms_per_step: float
-    seed: int
-    threads: int
-    versions: dict[str, str]
+__all__ = [
+    "DataSpec",
+    "Errors",
+    "ModelSpec",
+    "TrainSpec",
+    "Training",
+    "TrainingInputs",
+    "TrainingSpec",
+    "evaluate",
+    "finetune",
+    "load_checkpoint",
+    "resolved_spec",
+    "train",
+]
 
 
 def train(
     spec: TrainSpec | Path | str,
     out_dir: Path | str,
     *,
-    resume: bool = False,
+    resume: bool = True,
     threads: int = 1,
     device: str = "cpu",
     progress: bool = True,
@@ -150,7 +87,8 @@ def train(
     """Train a model from scratch and return its ``best.ckpt``.
 
     Reference energies are fitted to the training labels. A finished training is left as it
-    is; an unfinished one continues with ``resume=True``, from its last validated epoch.
+    is; an unfinished one continues from its last saved epoch, exactly as if it had not been
+    stopped, unless ``resume`` is false.
 
     Parameters
     ----------
@@ -166,7 +104,7 @@ def finetune(
     spec: TrainSpec | Path | str,
     out_dir: Path | str,
     *,
-    resume: bool = False,
+    resume: bool = True,
     threads: int = 1,
     device: str = "cpu",
     progress: bool = True,
@@ -202,28 +140,13 @@ class _Data:
     test: list[LabelledFrame] | None
 
 
-def resolved_spec(spec: TrainSpec | Path | str) -> TrainSpec:
-    """Read a spec file and make its data paths absolute."""
-    origin = Path.cwd()
-    if not isinstance(spec, TrainSpec):
-        origin = Path(spec).resolve().parent
-        spec = read_spec(spec, TrainSpec)
-    return _with_paths(spec, lambda path: str((origin / path).resolve()))
-
-
-def _with_paths(spec: TrainSpec, change: Callable[[str], str]) -> TrainSpec:
-    paths = {name: getattr(spec.data, name) for name in ("train", "val", "test")}
-    changed = {name: change(path) for name, path in paths.items() if path is not None}
-    return spec.model_copy(update={"data": spec.data.model_copy(update=changed)})
-
-
 def _run(request: _Request) -> Path:
     inputs = _inputs(request.spec, request.parent)
     best = request.folder / "best.ckpt"
     if _is_finished(request.folder, inputs, request.resume):
         return best
     data_paths_from = request.folder.resolve()
-    portable = _with_paths(request.spec, lambda path: os.path.relpath(path, data_paths_from))
+    portable = with_paths(request.spec, lambda path: os.path.relpath(path, data_paths_from))
     write_spec(request.folder / "spec.toml", portable)
     write_record(request.folder / "inputs.json", inputs)
     with _torch_threads(request.threads):
@@ -235,7 +158,7 @@ def _run(request: _Request) -> Path:
 def _inputs(spec: TrainSpec, parent: Path | None) -> TrainingInputs:
     test = spec.data.test
     return TrainingInputs(
-        spec_sha256=sha256_json(_with_paths(spec, lambda _: "").model_dump(mode="json")),
+        spec_sha256=sha256_json(with_paths(spec, lambda _: "").model_dump(mode="json")),
         train_sha256=sha256_file(spec.data.train),
         val_sha256=sha256_file(spec.data.val),
         test_sha256=None if test is None else sha256_file(test),
@@ -256,7 +179,10 @@ def _is_finished(folder: Path, inputs: TrainingInputs, resume: bool) -> bool:
     if (folder / "training.json").is_file():
         return True
     if not resume:
-        raise UserError(f"{folder}: holds an unfinished training; continue it with --resume")
+        raise UserError(
+            f"{folder}: holds an unfinished training; continue it by the same command (resume) "
+            "or name another output"
+        )
     return False
 
 
@@ -273,12 +199,16 @@ def _torch_threads(threads: int) -> Iterator[None]:
 
 
 def _train_and_judge(request: _Request, inputs: TrainingInputs) -> Training:
-    from tempermd.training_loop import Batches, StoppedByUserError, fit
+    from tempermd.training.callbacks import StoppedByUserError
+    from tempermd.training.loop import Batches, fit
+    from tempermd.training.products import speed_up
 
     spec, folder = request.spec.training, request.folder
     config, model_spec = _starting_point(request)
     data = _read_data(request.spec.data, model_spec)
     config, module = _build_module(request, config, model_spec, data)
+    if request.device == "cpu":
+        speed_up(module.model)
     schedule = _schedule(spec, len(data.train), len(data.val))
     batches = Batches(
         [to_nequip(one) for one in data.train],
@@ -298,8 +228,8 @@ def _train_and_judge(request: _Request, inputs: TrainingInputs) -> Training:
         )
     except StoppedByUserError:
         raise UserError(
-            f"{folder}: training interrupted; continue it with --resume (what was done up to "
-            "the last validation is kept in last.ckpt)"
+            f"{folder}: training interrupted; the same command continues it from the last "
+            "saved epoch (last.ckpt)"
         ) from None
     if not math.isfinite(keeper.best):
         raise UserError(
@@ -395,7 +325,7 @@ def _lightning_module(config: dict[str, Any], spec: TrainingSpec) -> Any:
 
 def _schedule(spec: TrainingSpec, n_train: int, n_val: int) -> Schedule:
     """Turn a budget into whole epochs, and choose how often to validate."""
-    from tempermd.training_loop import Schedule
+    from tempermd.training.loop import Schedule
 
     steps_per_epoch = math.ceil(n_train / spec.batch_size)
     n_epochs = spec.max_epochs or math.ceil(spec.max_steps / steps_per_epoch)

@@ -1,0 +1,116 @@
+"""What a training is asked for (TOML) and what it reports (JSON)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+
+from tempermd.records import Record, Spec, read_spec
+from tempermd.training.errors import Errors
+from tempermd.training.models import ModelSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class DataSpec(Spec):
+    """Files of labelled structures (extxyz), relative to the spec file."""
+
+    train: str
+    val: str
+    test: str | None = None
+    n_train: PositiveInt | None = None
+    subset_seed: int = Field(0, ge=0)
+
+
+class TrainingSpec(Spec):
+    """How to train; the budget is a number of epochs or of steps, never of minutes."""
+
+    max_epochs: PositiveInt | None = None
+    max_steps: PositiveInt | None = None
+    batch_size: PositiveInt = 4
+    learning_rate: PositiveFloat = 0.005
+    warmup_steps: int = Field(50, ge=0)
+    decay: Literal["cosine", "plateau", "constant"] = "cosine"
+    final_rate_factor: float = Field(0.01, gt=0, le=1)
+    plateau_patience: PositiveInt = 5
+    gradient_clip: PositiveFloat | None = 10.0
+    ema_decay: float = Field(0.99, ge=0, lt=1)
+    energy_weight: float = Field(1.0, ge=0)
+    force_weight: PositiveFloat = 1.0
+    patience: PositiveInt | None = None
+    val_every: PositiveInt | None = None
+    seed: int = Field(0, ge=0)
+
+    @model_validator(mode="after")
+    def _has_one_budget(self) -> TrainingSpec:
+        if (self.max_epochs is None) == (self.max_steps is None):
+            raise ValueError("give exactly one of max_epochs and max_steps")
+        return self
+
+
+class TrainSpec(Spec):
+    """A training: model, data and how to train; fine-tuning may leave the model out."""
+
+    model: ModelSpec | None = None
+    data: DataSpec
+    training: TrainingSpec
+
+
+class TrainingInputs(Record):
+    """What a training was started from; decides whether a folder can be resumed."""
+
+    format_name: ClassVar[str] = "tempermd-training-inputs"
+
+    spec_sha256: str
+    train_sha256: str
+    val_sha256: str
+    test_sha256: str | None
+    parent_sha256: str | None
+
+
+class Training(Record):
+    """What a training found, and what it cost."""
+
+    format_name: ClassVar[str] = "tempermd-training"
+
+    inputs: TrainingInputs
+    checkpoint_sha256: str
+    avg_num_neighbors: float | dict[str, float] | None
+    energy_scales_eV: float | dict[str, float] | None
+    reference_energies_eV: dict[str, float]
+    reference_energies_from: Literal["labels", "labels minus parent"]
+    n_train: int
+    n_val: int
+    n_test: int
+    n_parameters: int
+    n_steps: int
+    n_epochs: int
+    best_epoch: int
+    best_step: int
+    val: Errors
+    test: Errors | None
+    wall_s: float
+    core_s: float
+    ms_per_step: float
+    seed: int
+    threads: int
+    versions: dict[str, str]
+
+
+def resolved_spec(spec: TrainSpec | Path | str) -> TrainSpec:
+    """Read a spec file and make its data paths absolute."""
+    origin = Path.cwd()
+    if not isinstance(spec, TrainSpec):
+        origin = Path(spec).resolve().parent
+        spec = read_spec(spec, TrainSpec)
+    return with_paths(spec, lambda path: str((origin / path).resolve()))
+
+
+def with_paths(spec: TrainSpec, change: Callable[[str], str]) -> TrainSpec:
+    """Return a spec with every data path changed."""
+    paths = {name: getattr(spec.data, name) for name in ("train", "val", "test")}
+    changed = {name: change(path) for name, path in paths.items() if path is not None}
+    return spec.model_copy(update={"data": spec.data.model_copy(update=changed)})
