@@ -18,13 +18,11 @@ from tempermd.records import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from multiprocessing.synchronize import Event
+    from multiprocessing.connection import Connection
 
 Item = TypeVar("Item")
 Value = TypeVar("Value")
 
-STOP_POLL_S = 0.3
-"""How often a worker looks for Ctrl-C in, or the death of, the process that started it."""
 GRACE_S = 5.0
 """How long an interrupted task may take to stop its own children."""
 
@@ -96,10 +94,9 @@ def run_tasks(
         return
     count = max(1, min(workers or available_cores(), len(items)))
     context = multiprocessing.get_context("spawn")
-    stop = context.Event()
-    pool = ProcessPoolExecutor(
-        count, context, _start_worker, (stop, os.getpid(), initializer, initargs)
-    )
+    # the pipe ends when it is closed here, and also when this process dies
+    lifeline, held = context.Pipe(duplex=False)
+    pool = ProcessPoolExecutor(count, context, _start_worker, (lifeline, initializer, initargs))
     failures: dict[int, str] = {}
     try:
         futures = {pool.submit(_call, function, item): index for index, item in enumerate(items)}
@@ -116,8 +113,9 @@ def run_tasks(
                     failures[futures[future]] = outcome.failure
     finally:
         with _undisturbed():
-            stop.set()
+            held.close()
             pool.shutdown(wait=True, cancel_futures=True)
+            lifeline.close()
     if failures:
         raise TaskFailureError(title, len(items), failures)
 
@@ -168,15 +166,14 @@ def _outcome(future: Future[_Outcome]) -> _Outcome:
 
 
 def _start_worker(
-    stop: Event,
-    parent: int,
+    lifeline: Connection,
     initializer: Callable[..., None] | None,
     initargs: tuple[Any, ...],
 ) -> None:
     """Prepare a worker: one thread each, quiet between tasks, never without its parent."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_watch, args=(stop, parent), daemon=True).start()
+    threading.Thread(target=_watch, args=(lifeline,), daemon=True).start()
     if initializer is not None:
         initializer(*initargs)
 
@@ -185,10 +182,9 @@ _ENDING = threading.Event()
 """Set in a worker that must not start another task."""
 
 
-def _watch(stop: Event, parent: int) -> None:
-    """Interrupt this worker's task, then end it, on ``stop`` or when the parent is gone."""
-    while not stop.wait(STOP_POLL_S) and os.getppid() == parent:
-        pass
+def _watch(lifeline: Connection) -> None:
+    """Interrupt this worker's task, then end it, when the pipe from the parent ends."""
+    lifeline.poll(None)
     _ENDING.set()
     os.kill(os.getpid(), signal.SIGINT)
     time.sleep(GRACE_S)
