@@ -148,10 +148,10 @@ class Detached:
     def _formula(self, frame: Frame, cluster: np.ndarray) -> str:
         if frame.elements is not None:
             symbols = frame.elements[cluster].tolist()
-        elif frame.types is not None:
-            symbols = [self._elements.get(kind, f"X{kind}") for kind in frame.types[cluster]]
+        elif frame.types is None or (not self._elements and np.ptp(frame.types) == 0):
+            symbols = ["C"] * len(cluster)  # one unnamed type: the limits are carbon's anyway
         else:
-            symbols = ["X"] * len(cluster)
+            symbols = [self._elements.get(kind, f"X{kind}") for kind in frame.types[cluster]]
         counts = sorted(Counter(symbols).items())
         return "".join(f"{symbol}{count if count > 1 else ''}" for symbol, count in counts)
 

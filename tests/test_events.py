@@ -1,0 +1,465 @@
+"""Detectors against trajectories whose answer is known, and against a healthy hot tube."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from made_trajectories import STEPS_PER_FRAME, dump_text, frame_of, log_text, tube_atoms
+from tempermd import md
+from tempermd.events import analyse_run, analyse_trajectory, read_thresholds
+from tempermd.events.limits import DEFAULT_FILE
+from tempermd.events.numbers import failure_event
+from tempermd.events.snapshot import close_pairs, gap_between
+from tempermd.events.thermostat import line_through, target_band
+from tempermd.md import Stage
+from tempermd.records import UserError, write_record
+from tempermd.trajectory import Frame
+
+pytest_plugins = ("hot_tube",)
+
+LIMITS = read_thresholds()
+ATOM = 40  # index; its id is 41
+
+
+def analyse(tmp_path: Path, frames: list[Frame], log: str | None = None, **options):
+    dump = tmp_path / "made.lammpstrj"
+    dump.write_text(dump_text(frames))
+    if log is not None:
+        (tmp_path / "log.lammps").write_text(log)
+    return analyse_trajectory(dump, None if log is None else tmp_path / "log.lammps", **options)
+
+
+def outward(atoms, index: int) -> np.ndarray:
+    """Return the unit vector from the tube's axis to an atom."""
+    radial = atoms.positions[index] - atoms.positions.mean(axis=0)
+    radial[2] = 0
+    return radial / np.linalg.norm(radial)
+
+
+def excursion(shifts_A: list[float], index: int = ATOM) -> list[Frame]:
+    """Return frames 0.05 ps apart in which one atom stands so far outside its place."""
+    atoms = tube_atoms()
+    frames = []
+    for number, shift in enumerate(shifts_A):
+        places = atoms.positions.copy()
+        places[index] += shift * outward(atoms, index)
+        frames.append(frame_of(atoms, number, places))
+    return frames
+
+
+# --- neighbors ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("lengths", "angles", "n_atoms", "pbc"),
+    [
+        ((8.0, 9.0, 10.0), (90, 90, 90), 40, (True, True, True)),
+        ((8.0, 9.0, 10.0), (70, 80, 65), 40, (True, True, True)),
+        ((2.5, 9.0, 3.1), (90, 75, 60), 6, (True, True, True)),
+        ((8.0, 9.0, 4.0), (90, 90, 90), 30, (False, False, True)),
+        ((8.0, 9.0, 4.0), (90, 90, 90), 30, (False, False, False)),
+    ],
+)
+def test_close_pairs_are_those_of_ase(lengths, angles, n_atoms, pbc) -> None:
+    from ase import Atoms
+    from ase.neighborlist import neighbor_list
+
+    rng = np.random.default_rng(5)
+    atoms = Atoms(f"C{n_atoms}", cell=[*lengths, *angles], pbc=pbc)
+    atoms.positions = rng.uniform(-1.0, 2.0, (n_atoms, 3)) @ atoms.cell[:]  # also outside
+    pairs = close_pairs(frame_of(atoms), 3.0)
+    expected: dict[tuple[int, int], float] = {}
+    for i, j, d in zip(*neighbor_list("ijd", atoms, 3.0), strict=True):
+        if i < j:
+            expected[i, j] = min(d, expected.get((i, j), np.inf))
+    found = {(i, j): d for i, j, d in zip(pairs.first, pairs.second, pairs.distance, strict=True)}
+    assert found.keys() == expected.keys()
+    assert all(found[pair] == pytest.approx(expected[pair], abs=1e-9) for pair in found)
+
+
+def test_gap_between_groups_is_that_of_ase() -> None:
+    from ase import Atoms
+
+    rng = np.random.default_rng(6)
+    atoms = Atoms("C20", cell=[9, 10, 11, 75, 80, 70], pbc=True)
+    atoms.positions = rng.uniform(0, 1, (20, 3)) @ atoms.cell[:]
+    group, others = np.arange(4), np.arange(4, 20)
+    expected = min(atoms.get_distances(i, others, mic=True).min() for i in group)
+    assert gap_between(frame_of(atoms), group, others) == pytest.approx(expected)
+
+
+# --- geometry ----------------------------------------------------------------------------
+
+
+def test_atom_outside_briefly_is_no_event(tmp_path: Path) -> None:
+    analysis = analyse(tmp_path, excursion([0, 0, 4, 4, 4, 0, 0, 0]))  # 0.1 ps
+    assert analysis.events == []
+    assert analysis.first_severe_ps is None
+
+
+def test_atom_outside_for_long_is_detached_where_it_began(tmp_path: Path) -> None:
+    analysis = analyse(tmp_path, excursion([0, 0, 4, 4, 4, 4, 4, 4, 4, 0]))  # 0.3 ps
+    (event,) = analysis.events
+    assert (event.kind, event.severity) == ("detached", "severe")
+    assert event.step == 2 * STEPS_PER_FRAME
+    assert event.shown_step == 6 * STEPS_PER_FRAME  # after 0.2 ps
+    assert event.atom_ids == [ATOM + 1]
+    atoms = tube_atoms()
+    atoms.positions[ATOM] += 4 * outward(atoms, ATOM)
+    others = [index for index in range(128) if index != ATOM]
+    assert event.value == pytest.approx(atoms.get_distances(ATOM, others, mic=True).min(), rel=1e-6)
+    assert event.message.startswith("C (atom 41) left its body")
+    assert analysis.first_severe_ps == pytest.approx(0.1)
+
+
+def test_atom_outside_but_near_is_no_event(tmp_path: Path) -> None:
+    # 1.7 A out: its bonds are 2.2 A long and so broken, but it is not gone
+    analysis = analyse(tmp_path, excursion([0, *[1.7] * 10]))
+    assert analysis.events == []
+    assert any("outside their body at the end" in note for note in analysis.notes)
+
+
+def test_two_excursions_are_two_events(tmp_path: Path) -> None:
+    frames = excursion([0, *[4] * 6, 0, *[4] * 6, 0])
+    events = analyse(tmp_path, frames).events
+    assert [event.step // STEPS_PER_FRAME for event in events] == [1, 8]
+
+
+def test_stretched_bond_is_not_broken_and_flicker_is_not_either(tmp_path: Path) -> None:
+    # along the tube's outside a bond of 1.95 A stays a bond that was made before;
+    # 1.2 A outward makes all three bonds of the atom sqrt(1.42^2 + ...) between 1.85 and 2.10
+    atoms = tube_atoms()
+    places = atoms.positions.copy()
+    places[ATOM] += 1.2 * outward(atoms, ATOM)
+    stretched = frame_of(atoms, 0, places)
+    pairs = close_pairs(stretched, 2.3)
+    mine = (pairs.first == ATOM) | (pairs.second == ATOM)
+    assert np.all((pairs.distance[mine] > 1.85) & (pairs.distance[mine] < 2.10))
+    assert analyse(tmp_path, excursion([0, *[1.2, 0.9] * 8])).notes == [
+        "no log: temperature and energy drift were not judged"
+    ]
+
+
+def test_cluster_across_the_boundary_is_not_detached(tmp_path: Path) -> None:
+    atoms = tube_atoms()
+    frames = []
+    for number in range(12):  # the tube drifts through the face of the box, wrapped
+        moved = atoms.copy()
+        moved.positions += [number * 1.7, 0.0, number * 1.3]
+        moved.wrap()
+        frames.append(frame_of(moved, number))
+    assert analyse(tmp_path, frames).events == []
+
+
+def test_walls_of_a_double_tube_are_bodies_of_their_own(tmp_path: Path) -> None:
+    from ase.build import nanotube
+
+    inner, outer = nanotube(5, 0, length=4), nanotube(14, 0, length=4)
+    atoms = outer + inner
+    atoms.cell = [40, 40, outer.cell[2, 2]]
+    atoms.pbc = True
+    analysis = analyse(tmp_path, [frame_of(atoms, number) for number in range(10)])
+    assert analysis.events == []
+    assert "the structure begins as 2 separate bodies" in analysis.notes
+
+
+def test_close_contact_is_one_event_per_encounter(tmp_path: Path) -> None:
+    atoms = tube_atoms()
+    partner = int(np.argsort(atoms.get_distances(ATOM, range(128), mic=True))[1])
+    bond = atoms.get_distance(ATOM, partner, mic=True, vector=True)
+
+    def at(number: int, distance_A: float) -> Frame:
+        places = atoms.positions.copy()
+        places[ATOM] += bond * (1 - distance_A / np.linalg.norm(bond))
+        return frame_of(atoms, number, places)
+
+    distances = [1.42, 1.05, 0.95, 1.08, 1.42, *[1.42] * 6, 1.09, 1.42]
+    frames = [at(number, distance) for number, distance in enumerate(distances)]
+    severe, warned = analyse(tmp_path, frames).events
+    assert (severe.kind, severe.severity, severe.step) == ("close_contact", "severe", 100)
+    assert severe.value == pytest.approx(0.95, abs=1e-6)
+    assert severe.shown_step == 200
+    assert severe.atom_ids == sorted([ATOM + 1, partner + 1])
+    assert (warned.severity, warned.step, warned.limit) == ("warn", 1100, 1.10)
+
+
+def test_sparse_frames_are_told(tmp_path: Path) -> None:
+    frames = [
+        replace(frame, step=frame.step * 4, time_ps=frame.time_ps * 4)
+        for frame in excursion([0, 0, 0])
+    ]
+    assert any("too sparse" in note for note in analyse(tmp_path, frames).notes)
+
+
+# --- numbers -----------------------------------------------------------------------------
+
+
+def test_nan_is_fatal_at_its_frame_and_atom(tmp_path: Path) -> None:
+    frames = excursion([0] * 6)
+    for frame in frames[3:]:
+        frame.positions[9] = np.nan
+        frame.velocities[9] = np.nan
+    (event,) = analyse(tmp_path, frames).events
+    assert (event.kind, event.severity, event.step) == ("nonfinite", "fatal", 300)
+    assert event.atom_ids == [10]
+    assert "positions, velocities" in event.message
+
+
+def test_lost_atom_is_named_with_its_last_place(tmp_path: Path) -> None:
+    frames = excursion([0] * 5)
+    frames[2].velocities[24] = [3.0, 4.0, 0.0]
+    keep = np.arange(128) != 24
+    short = [
+        replace(f, ids=f.ids[keep], positions=f.positions[keep], velocities=f.velocities[keep])
+        for f in frames[3:]
+    ]
+    (event,) = analyse(tmp_path, frames[:3] + short).events
+    assert (event.kind, event.severity, event.step) == ("lost_atoms", "fatal", 300)
+    assert event.atom_ids == [25]
+    x, y, z = frames[2].positions[24]
+    assert f"25 last at ({x:.2f}, {y:.2f}, {z:.2f}) Å at 5.0 Å/ps" in event.message
+    assert event.shown_step == 200
+
+
+def test_nan_in_thermo_names_the_column(tmp_path: Path) -> None:
+    steps = np.arange(0, 500, 10)
+    temperature = np.full(50, 3000.0)
+    temperature[30:] = np.nan
+    log = log_text(steps, temperature, np.full(50, -900.0))
+    (event,) = analyse(tmp_path, excursion([0] * 6), log).events
+    assert (event.kind, event.severity, event.step) == ("nonfinite", "fatal", 300)
+    assert "Temp" in event.message
+    assert "Econserve" not in event.message
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("ERROR: Lost atoms: original 128 current 127", "lost_atoms"),
+        ("ERROR on proc 0: Pair style nequip: non-finite force on atom 12", "nonfinite"),
+        ("ERROR: Non-numeric pressure - simulation unstable", "nonfinite"),
+        ("ERROR: Cannot open file info.data", None),
+        ("ERROR: Unrecognized pair style 'nequip'", None),
+    ],
+)
+def test_error_of_lammps_is_an_event_only_if_the_model_caused_it(text, kind) -> None:
+    event = failure_event(text, 100, 0.05)
+    assert (event.kind if event else None) == kind
+
+
+# --- temperature and energy --------------------------------------------------------------
+
+
+def hold_log(temperature: np.ndarray, conserved: np.ndarray | None = None) -> str:
+    steps = 10 * np.arange(len(temperature))
+    return log_text(
+        steps, temperature, np.full(len(steps), -900.0) if conserved is None else conserved
+    )
+
+
+def canonical(count: int, target_K: float = 3000.0, n_atoms: int = 128) -> np.ndarray:
+    """Return temperatures with canonical fluctuations, correlated over 20 fs."""
+    rng = np.random.default_rng(8)
+    noise = np.empty(count)
+    noise[0] = rng.normal()
+    keep = np.exp(-5.0 / 20.0)  # 5 fs between lines
+    for row in range(1, count):
+        noise[row] = keep * noise[row - 1] + np.sqrt(1 - keep**2) * rng.normal()
+    return target_K * (1 + np.sqrt(2 / (3 * n_atoms)) * noise)
+
+
+def test_canonical_temperature_is_clean(tmp_path: Path) -> None:
+    assert analyse(tmp_path, excursion([0] * 40), hold_log(canonical(4000))).events == []
+
+
+@pytest.mark.parametrize(("sigmas", "lasting_fs", "found"), [(5, 500, 0), (9, 250, 0), (9, 350, 1)])
+def test_temperature_step_counts_beyond_six_sigma_for_three_dampings(
+    tmp_path: Path, sigmas: float, lasting_fs: float, found: int
+) -> None:
+    temperature = np.full(400, 3000.0)  # 2 ps
+    sigma_K = 3000 * np.sqrt(2 / (3 * 128))
+    rows = slice(200, 201 + int(lasting_fs / 5))
+    temperature[rows] += sigmas * sigma_K
+    events = analyse(tmp_path, excursion([0] * 40), hold_log(temperature)).events
+    assert [event.kind for event in events] == ["temperature"] * found
+    for event in events:
+        assert event.step == 2000
+        assert event.value == pytest.approx(sigmas, rel=1e-6)
+
+
+def test_start_of_a_hold_is_left_to_equilibrate(tmp_path: Path) -> None:
+    temperature = np.full(400, 3000.0)
+    temperature[:90] = 300.0  # 0.45 ps, of five damping times
+    assert analyse(tmp_path, excursion([0] * 40), hold_log(temperature)).events == []
+
+
+def test_runaway_is_found_at_once(tmp_path: Path) -> None:
+    temperature = np.full(400, 3000.0)
+    temperature[70] = 15100.0
+    (event,) = analyse(tmp_path, excursion([0] * 40), hold_log(temperature)).events
+    assert (event.kind, event.severity, event.step) == ("temperature", "severe", 700)
+    assert (event.limit, event.unit) == (15000.0, "K")
+
+
+def test_lagged_target_follows_its_differential_equation() -> None:
+    stages = [
+        Stage(
+            kind="ramp",
+            first_step=0,
+            last_step=4000,
+            start_temperature_K=300,
+            stop_temperature_K=3000,
+        )
+    ]
+    steps = np.arange(0, 4001, 10)
+    target, lagged = target_band(steps, stages, timestep_fs=0.5, lag_ps=0.2)
+    time_ps = steps * 0.0005
+    rate = 2700 / 2.0  # K/ps
+    exact = 300 + rate * (time_ps - 0.2 * (1 - np.exp(-time_ps / 0.2)))
+    np.testing.assert_allclose(target, 300 + rate * time_ps, rtol=1e-12)
+    np.testing.assert_allclose(lagged, exact, rtol=1e-10)
+
+
+@pytest.mark.parametrize(("slope", "severity"), [(3e-4, None), (2e-3, "warn"), (-2e-2, "severe")])
+def test_energy_drift_of_known_slope(tmp_path: Path, slope: float, severity: str | None) -> None:
+    time_ps = 10 * np.arange(1000) * 0.0005
+    wave = 128 * 3e-4 * np.sin(2 * np.pi * time_ps / 0.02)
+    log = hold_log(canonical(1000), -900 + 128 * slope * time_ps + wave)
+    events = analyse(tmp_path, excursion([0] * 40), log).events
+    assert [event.severity for event in events] == ([severity] if severity else [])
+    for event in events:
+        assert event.kind == "energy_drift"
+        assert event.value == pytest.approx(slope, rel=0.02)
+
+
+def test_line_is_that_of_numpy() -> None:
+    rng = np.random.default_rng(2)
+    x, y = rng.normal(size=50), rng.normal(size=50)
+    slope, rms = line_through(x, y)
+    fit = np.polyfit(x, y, 1)
+    assert slope == pytest.approx(fit[0])
+    assert rms == pytest.approx(np.sqrt(np.mean((y - np.polyval(fit, x)) ** 2)))
+
+
+def test_short_hold_is_not_judged_for_drift(tmp_path: Path) -> None:
+    log = hold_log(np.full(100, 3000.0), np.linspace(-900, -800, 100))  # 0.5 ps
+    analysis = analyse(tmp_path, excursion([0] * 10), log)
+    assert analysis.events == []
+    assert any("energy drift was not judged" in note for note in analysis.notes)
+
+
+# --- minima, limits, whole runs ----------------------------------------------------------
+
+
+@pytest.mark.parametrize(("depth_eV", "n_events"), [(0.04, 0), (0.06, 1), (-0.4, 0)])
+def test_frame_that_relaxes_below_pristine_is_a_hole(
+    tmp_path: Path, depth_eV: float, n_events: int
+) -> None:
+    frames = [
+        md.QuenchedFrame(step=100, energy_eV=-900.0),
+        md.QuenchedFrame(step=300, energy_eV=-900.0 - 128 * depth_eV),
+    ]
+    quench = md.Quench(n_atoms=128, pristine_energy_eV=-900.0, frames=frames)
+    write_record(tmp_path / "quench.json", quench)
+    analysis = analyse(tmp_path, excursion([0] * 6), quench=tmp_path / "quench.json")
+    assert len(analysis.events) == n_events
+    for event in analysis.events:
+        assert (event.kind, event.severity, event.step) == ("spurious_minimum", "severe", 300)
+        assert event.value == pytest.approx(-depth_eV)
+
+
+def test_many_events_of_a_kind_are_counted_not_listed(tmp_path: Path) -> None:
+    atoms = tube_atoms()
+    frames = [frame_of(atoms, 0)]
+    for number in range(1, 10):
+        exploded = atoms.copy()
+        exploded.positions = atoms.positions * 4.0  # every atom alone
+        exploded.cell = atoms.cell[:] * 4.0
+        frames.append(frame_of(exploded, number))
+    analysis = analyse(tmp_path, frames)
+    assert len(analysis.events) == LIMITS.events_per_kind
+    assert f"{127 - LIMITS.events_per_kind} more detached events (severe) are not listed" in (
+        analysis.notes
+    )
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("made_A = 1.85", "made_a = 1.85", "unknown key 'bond.made_a'"),
+        ("broken_A = 2.10", "broken_A = 1.50", "broken_A >= bond.made_A"),
+        ("sigmas = 6.0", 'sigmas = "six"', "temperature.sigmas"),
+        ("events_per_kind = 20", "", "'events_per_kind' is missing"),
+    ],
+)
+def test_thresholds_are_strict(tmp_path: Path, old: str, new: str, expected: str) -> None:
+    path = tmp_path / "thresholds.toml"
+    path.write_text(DEFAULT_FILE.read_text().replace(old, new))
+    with pytest.raises(UserError, match=expected):
+        read_thresholds(path)
+
+
+def test_healthy_hot_tube_is_clean(hot_tube: Path) -> None:
+    analysis = analyse_run(hot_tube)
+    assert analysis.events == []
+    assert analysis.notes == []
+    assert analysis.outcome == "finished"
+    assert analysis.survived
+    assert (analysis.n_atoms, analysis.n_frames) == (128, 48)
+    assert analysis.duration_ps == pytest.approx(2.35)
+    assert analysis.planned_ps == pytest.approx(2.35)
+    shortest = analysis.series["shortest_distance"].value
+    assert 1.10 < min(shortest) < 1.30  # 1.185 A in 8 ps of a larger tube at 3000 K
+    assert (hot_tube / "attempt-001" / "events.jsonl").read_text() == ""
+
+
+def test_any_trajectory_needs_only_dump_and_log(hot_tube: Path) -> None:
+    attempt = hot_tube / "attempt-001"
+    analysis = analyse_trajectory(attempt / md.DUMP, attempt / md.LOG)
+    assert analysis.events == []
+    assert analysis.notes == []  # stages, timestep and damping came from the log
+
+
+def broken_copy(hot_tube: Path, tmp_path: Path, **changes) -> Path:
+    """Copy a run directory and change its result."""
+    folder = Path(shutil.copytree(hot_tube, tmp_path / "copy", symlinks=True))
+    result = json.loads((folder / md.RESULT).read_text()) | changes
+    (folder / md.RESULT).unlink()
+    (folder / md.RESULT).write_text(json.dumps(result))
+    return folder
+
+
+def test_crash_of_the_model_is_fatal(hot_tube: Path, tmp_path: Path) -> None:
+    reason = "ERROR: Pair style nequip: non-finite force on atom 12 after step 4700"
+    folder = broken_copy(hot_tube, tmp_path, outcome="model_failure", reason=reason)
+    analysis = analyse_run(folder)
+    (event,) = analysis.events
+    assert (event.kind, event.severity, event.step) == ("nonfinite", "fatal", 4700)
+    assert event.atom_ids == [12]
+    (line,) = (folder / "attempt-001" / "events.jsonl").read_text().splitlines()
+    assert json.loads(line)["format"] == "tempermd-event"
+
+
+def test_failed_machine_is_no_event_of_the_model(hot_tube: Path, tmp_path: Path) -> None:
+    folder = broken_copy(
+        hot_tube, tmp_path, outcome="infrastructure_failure", reason="ended by signal 15"
+    )
+    analysis = analyse_run(folder)
+    assert analysis.events == []
+    assert not analysis.survived
+    assert not analysis.failed
+
+
+def test_run_without_a_dump_can_be_analysed(hot_tube: Path, tmp_path: Path) -> None:
+    folder = broken_copy(hot_tube, tmp_path, outcome="model_failure", reason="ERROR: it died")
+    (folder / "attempt-001" / md.DUMP).unlink()
+    (folder / "attempt-001" / md.LOG).unlink()
+    analysis = analyse_run(folder)
+    assert [event.kind for event in analysis.events] == ["crash"]
+    assert analysis.n_frames == 0

@@ -1,0 +1,295 @@
+"""Verdicts against hand-counted runs and exact statistics; the page in a real browser."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from made_trajectories import dump_text, frame_of, log_text, tube_atoms
+from tempermd.events import Analysis, RunLabel, analyse_run, analyse_trajectory
+from tempermd.records import read_record
+from tempermd.report import (
+    Summary,
+    Table,
+    clopper_pearson,
+    page,
+    pictures,
+    summarise,
+    summary_text,
+    write_report,
+)
+from tempermd.report.page import number_text
+
+pytest_plugins = ("hot_tube",)
+
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "chrome"))), None)
+
+
+@pytest.fixture(scope="module")
+def broken(tmp_path_factory: pytest.TempPathFactory) -> Analysis:
+    """A tube that loses an atom at 0.1 ps and goes non-finite at 0.5 ps."""
+    folder = tmp_path_factory.mktemp("broken")
+    atoms = tube_atoms()
+    radial = atoms.positions[40] - atoms.positions.mean(axis=0)
+    frames = []
+    for number in range(20):
+        places = atoms.positions.copy()
+        places[40] += max(number - 1, 0) * 1.2 * radial * [1, 1, 0] / np.linalg.norm(radial[:2])
+        if number >= 10:
+            places[:] = np.nan
+        frames.append(frame_of(atoms, number, places))
+    (folder / "dump").write_text(dump_text(frames))
+    temperature = np.full(200, 3000.0)
+    temperature[100:] = np.nan
+    log = log_text(10 * np.arange(200), temperature, np.full(200, -900.0))
+    (folder / "log").write_text(log)
+    found = analyse_trajectory(folder / "dump", folder / "log")
+    return labelled(found, "direct <0>", 3000.0, 1).model_copy(update={"wall_s": 12.0})
+
+
+@pytest.fixture(scope="module")
+def clean(hot_tube: Path) -> Analysis:
+    """The healthy hot tube."""
+    return analyse_run(hot_tube)
+
+
+def labelled(analysis: Analysis, model: str, temperature_K: float, seed: int) -> Analysis:
+    label = RunLabel(
+        run_id="made",
+        model=model,
+        model_sha256="ab" * 32,
+        potential="nequip",
+        structure="(8,0)",
+        temperature_K=temperature_K,
+        seed=seed,
+    )
+    return analysis.model_copy(update={"label": label})
+
+
+def failed_machine(analysis: Analysis) -> Analysis:
+    return analysis.model_copy(
+        update={"outcome": "infrastructure_failure", "reason": "ended by signal 15"}
+    )
+
+
+@pytest.fixture(scope="module")
+def many(broken: Analysis, clean: Analysis) -> list[Analysis]:
+    """Ten runs of three models, one of them ended by a machine."""
+    runs = [labelled(clean, "pre-trained", 3000.0, seed) for seed in range(1, 6)]
+    runs += [failed_machine(labelled(clean, "pre-trained", 3000.0, 6))]
+    runs += [broken, labelled(broken, "direct <0>", 3000.0, 2)]
+    runs += [labelled(clean, "direct <0>", 1000.0, 1), clean]
+    return runs
+
+
+@pytest.fixture(scope="module")
+def report_folder(many: list[Analysis], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("report")
+    table = Table(
+        title="Direct against pre-trained",
+        columns=["Model", "Force error (meV/Å)"],
+        rows=[["direct", "312"], ["pre-trained", "148"]],
+        note="made up",
+    )
+    write_report(many, folder, tables=[table], provenance={"spec": "demo.toml"})
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("successes", "trials", "low", "high"),
+    [
+        (5, 5, 0.025 ** (1 / 5), 1.0),  # closed forms at the ends
+        (0, 7, 0.0, 1 - 0.025 ** (1 / 7)),
+        (4, 10, 0.1216, 0.7376),  # tables of Clopper and Pearson
+        (0, 0, 0.0, 1.0),
+    ],
+)
+def test_clopper_pearson(successes: int, trials: int, low: float, high: float) -> None:
+    assert clopper_pearson(successes, trials) == pytest.approx((low, high), abs=5e-5)
+
+
+def test_verdicts_and_their_denominators(many: list[Analysis], clean: Analysis) -> None:
+    summary = summarise(many)
+    good, bad, control = summary.models
+    assert (good.name, good.verdict, good.control) == ("pre-trained", "PASS", False)
+    assert (good.n_runs, good.n_usable, good.n_survived) == (6, 5, 5)
+    assert (good.n_infrastructure, good.n_censored, good.n_failed) == (1, 1, 0)
+    assert good.total_ps == pytest.approx(6 * clean.duration_ps)
+    assert "5 of 5 means survival above 48 % (95 %)" in good.sentence
+    assert (bad.verdict, bad.n_failed, bad.n_survived) == ("FAIL", 2, 1)
+    assert bad.first_severe_ps == pytest.approx(0.15)
+    assert "2 of 3 runs failed, the first after 0.15 ps (detached, 3000 K, seed 1)" in bad.sentence
+    assert (control.name, control.verdict, control.control) == ("LCBOP", "PASS", True)
+    assert summary.verdict == "FAIL"
+    counts = {(cell.model, cell.temperature_K): cell for cell in summary.survival}
+    assert counts["direct <0>", 3000.0].n_survived == 0
+    assert counts["direct <0>", 1000.0].n_survived == 1
+    assert counts["pre-trained", 3000.0].low == pytest.approx(0.025 ** (1 / 5))
+
+
+def test_warnings_alone_warn_and_no_usable_run_is_inconclusive(clean, broken) -> None:
+    warning = broken.events[0].model_copy(update={"severity": "warn"})
+    warned = clean.model_copy(update={"events": [warning]})
+    assert summarise([clean, warned]).verdict == "WARN"
+    assert summarise([failed_machine(clean)]).verdict == "INCONCLUSIVE"
+    assert summarise([]).verdict == "INCONCLUSIVE"
+    # an event that was seen before the machine failed still counts
+    assert summarise([failed_machine(broken)]).verdict == "FAIL"
+    crashed = clean.model_copy(update={"outcome": "model_failure", "reason": "it died"})
+    assert summarise([crashed]).verdict == "FAIL"
+
+
+def test_failing_control_does_not_fail_the_models(clean, broken) -> None:
+    control = broken.model_copy(
+        update={"label": clean.label.model_copy(update={"potential": "lcbop"})}
+    )
+    good = labelled(clean, "pre-trained", 3000.0, 1)
+    summary = summarise([good, control])
+    assert summary.verdict == "PASS"
+    assert [model.verdict for model in summary.models] == ["PASS", "FAIL"]
+
+
+def test_terminal_twin_says_the_same(many: list[Analysis]) -> None:
+    text = summary_text(summarise(many))
+    assert len(text.splitlines()) == 6
+    assert text.splitlines()[0].startswith("PASS          pre-trained")
+    assert "1 infrastructure failure apart, 1 of them censored" in text
+
+
+def test_products_agree_with_the_analyses(report_folder: Path, many: list[Analysis]) -> None:
+    summary = read_record(report_folder / "summary.json", Summary)
+    assert summary == summarise(many)
+    lines = (report_folder / "events.jsonl").read_text().splitlines()
+    assert len(lines) == sum(len(analysis.events) for analysis in many)
+    kinds = {json.loads(line)["kind"] for line in lines}
+    assert kinds == {"detached", "nonfinite"}
+    assert json.loads(lines[0])["run"]["model"] == "direct <0>"
+
+
+def test_page_shows_it_all_and_escapes(report_folder: Path, many: list[Analysis]) -> None:
+    text = (report_folder / "report.html").read_text()
+    assert len(text) < 6_000_000
+    assert "direct &lt;0&gt;" in text
+    assert "direct <0>" not in text
+    titles = re.findall(r"<h2>([^<]*)</h2>", text)
+    assert titles == [
+        "Direct against pre-trained",
+        "Verdicts",
+        "Survival",
+        "Events",
+        "Runs",
+        "Thresholds",
+        "Provenance",
+    ]
+    for phrase in ("0 of 2", "48–100 %", "outside_ps", "ab" * 32, "demo.toml", "made up"):
+        assert phrase in text
+    assert not re.search(r"(src|href)=[\"'](https?:)?//", text)
+    assert text.count('<tr class="run-title">') == 2
+
+
+def test_pictures_mark_the_culprit(report_folder: Path, broken: Analysis) -> None:
+    pytest.importorskip("ovito", exc_type=ImportError, reason="OVITO cannot be loaded here")
+    assert "data:image/png;base64," in (report_folder / "report.html").read_text()
+    detached = next(event for event in broken.events if event.kind == "detached")
+    (with_mark,) = pictures.render_events(broken, [detached])
+    (without,) = pictures.render_events(broken, [detached.model_copy(update={"atom_ids": []})])
+    assert red_pixels(with_mark) > 50
+    assert red_pixels(without) == 0
+
+
+def red_pixels(png: bytes) -> int:
+    import io
+
+    from PIL import Image
+
+    pixels = np.asarray(Image.open(io.BytesIO(png)).convert("RGBA"), dtype=int)
+    red = (pixels[..., 0] > 2 * pixels[..., 2] + 40) & (pixels[..., 3] > 128)
+    return int(np.sum(red))
+
+
+def test_page_without_a_renderer_says_why(
+    broken: Analysis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Python's own way to make an import fail
+    monkeypatch.setitem(__import__("sys").modules, "ovito.vis", None)
+    text = write_report([broken], tmp_path).read_text()
+    assert "No pictures: OVITO cannot be loaded" in text
+    assert "data:image/png" not in text
+
+
+def test_report_without_trajectory_or_runs(broken: Analysis, tmp_path: Path) -> None:
+    moved = broken.model_copy(update={"trajectory": str(tmp_path / "moved-away")})
+    assert "data:image/png" not in write_report([moved], tmp_path / "a").read_text()
+    assert "INCONCLUSIVE" in write_report([], tmp_path / "b").read_text()
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(None, "–"), (0.0215, "0.0215"), (-2.5, "−2.50"), (8452.4, "8452"), (0.0005, "0.000500")]
+    + [(3e-7, "3.00e−7"), (593870.8, "593871"), (1.3e9, "1.30e9"), (0.0, "0"), (99.96, "100.0")],
+)
+def test_numbers_keep_three_digits(value: float | None, text: str) -> None:
+    assert number_text(value) == text
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium here (Debian: apt install chromium)")
+def test_page_in_a_browser(report_folder: Path, tmp_path: Path) -> None:
+    source = report_folder / "report.html"
+    console, requests, dom = open_in_browser(source, tmp_path / "good")
+    assert console == []
+    assert requests == set()
+    assert dom.count('data-drawn="yes"') == 1  # the first failed run's curves
+    assert 'class="main-svg"' in dom
+    # the same look at a page with an error and a request finds them
+    bad = tmp_path / "bad.html"
+    text = re.sub(r"<meta http-equiv[^>]*>", "", source.read_text())
+    intruder = '<img src="http://127.0.0.1:9/x.png"><script>nothing.here</script></main>'
+    bad.write_text(text.replace("</main>", intruder))
+    console, requests, _ = open_in_browser(bad, tmp_path / "bad")
+    assert any("nothing is not defined" in line for line in console)
+    assert requests == {"http://127.0.0.1:9/x.png"}
+
+
+def open_in_browser(html: Path, folder: Path) -> tuple[list[str], set[str], str]:
+    """Return the console lines, the page's network requests and the DOM after its scripts."""
+    folder.mkdir()
+    log = folder / "net.json"
+    arguments = [
+        BROWSER,
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--no-first-run",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-sync",
+        "--host-resolver-rules=MAP * ~NOTFOUND",
+        "--virtual-time-budget=10000",
+        "--enable-logging=stderr",
+        f"--user-data-dir={folder / 'profile'}",
+        f"--log-net-log={log}",
+        "--dump-dom",
+        html.resolve().as_uri(),
+    ]
+    done = subprocess.run(arguments, capture_output=True, text=True, timeout=120, check=True)
+    console = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+    events = json.loads(log.read_text())["events"]
+    urls = {(event.get("params") or {}).get("url", "") for event in events}
+    own = re.compile(r"https?://[^/]*\.(google|googleapis|gstatic)\.com/")  # the browser's own
+    requests = {url for url in urls if url.startswith(("http", "ws")) and not own.match(url)}
+    return console, requests, done.stdout
+
+
+def test_plotly_survives_its_packing() -> None:
+    import base64
+    import gzip
+
+    from plotly.offline import get_plotlyjs
+
+    assert gzip.decompress(base64.b64decode(page._plotly_packed())).decode() == get_plotlyjs()

@@ -1,0 +1,251 @@
+"""Reading dumps and logs: against ASE, and against files whose content is known."""
+
+from __future__ import annotations
+
+import gzip
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from made_trajectories import (
+    dump_text,
+    frame_of,
+    log_text,
+    tube_atoms,
+)
+from tempermd import lmp
+from tempermd.records import UserError
+from tempermd.trajectory import iter_frames, read_thermo
+
+pytest_plugins = ("hot_tube",)
+
+TRICLINIC = """
+units metal
+atom_style atomic
+lattice fcc 4.0
+region cell prism 0 3 0 3 0 3 0.7 -0.6 0.4
+create_box 1 cell
+create_atoms 1 box
+mass 1 39.9
+pair_style lj/cut 6.0
+pair_coeff 1 1 0.01 3.0
+velocity all create 300 7 loop geom
+fix 1 all nve
+dump plain all custom 10 plain.dump id type x y z vx vy vz fx fy fz
+dump scaled all custom 10 scaled.dump.gz id type xs ys zs
+dump unwrapped all custom 10 unwrapped.dump id xu yu zu
+dump fractional all custom 10 fractional.dump id type element xsu ysu zsu
+dump_modify fractional element Ar
+run 20
+"""
+
+
+@pytest.fixture(scope="module")
+def triclinic(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Dumps of one tilted crystal in four column styles, unsorted."""
+    folder = tmp_path_factory.mktemp("triclinic")
+    (folder / "in.lammps").write_text(TRICLINIC)
+    result = lmp.run_process(["-in", "in.lammps"], cwd=folder)
+    assert result.exit_code == 0, result.stdout_tail
+    return folder
+
+
+def made_frames(count: int = 5):
+    atoms = tube_atoms()
+    rng = np.random.default_rng(3)
+    return [
+        frame_of(atoms, number, atoms.positions + rng.normal(0, 0.05, atoms.positions.shape))
+        for number in range(count)
+    ]
+
+
+def test_same_as_ase_on_a_real_run(hot_tube: Path) -> None:
+    from ase import units
+    from ase.io import read
+
+    dump = hot_tube / "attempt-001" / "trajectory.lammpstrj"
+    ours = list(iter_frames(dump))
+    theirs = read(dump, index=":", format="lammps-dump-text", units="metal")
+    assert len(ours) == len(theirs) == 48
+    for frame, atoms in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(frame.positions, atoms.positions, atol=1e-10)
+        np.testing.assert_allclose(frame.cell, atoms.cell[:], atol=1e-10)
+        ase_velocities = atoms.get_velocities() * (1000 * units.fs)
+        np.testing.assert_allclose(frame.velocities, ase_velocities, rtol=1e-9, atol=1e-12)
+    assert [frame.step for frame in ours] == list(range(0, 4800, 100))
+    assert ours[-1].time_ps == pytest.approx(4700 * 0.0005)
+
+
+def test_triclinic_cell_and_all_position_columns_agree(triclinic: Path) -> None:
+    from ase.geometry import find_mic
+    from ase.io import read
+
+    plain = list(iter_frames(triclinic / "plain.dump"))
+    theirs = read(triclinic / "plain.dump", index=":", format="lammps-dump-text")
+    for frame, atoms in zip(plain, theirs, strict=True):
+        np.testing.assert_allclose(frame.cell, atoms.cell[:], atol=1e-10)
+        np.testing.assert_allclose(frame.positions, atoms.positions, atol=1e-9)
+        assert frame.forces is not None
+        np.testing.assert_allclose(frame.forces, atoms.get_forces(), atol=1e-9)
+    for name in ("scaled.dump.gz", "unwrapped.dump", "fractional.dump"):
+        others = list(iter_frames(triclinic / name))
+        assert len(others) == len(plain) == 3
+        for one, other in zip(plain, others, strict=True):
+            assert np.array_equal(one.ids, other.ids)
+            apart = find_mic(one.positions - other.positions, one.cell)[1]
+            assert apart.max() < 1e-4  # LAMMPS' default is six digits
+    assert set(others[0].elements) == {"Ar"}
+    assert others[0].velocities is None
+
+
+def test_atoms_may_change_order_and_number(tmp_path: Path) -> None:
+    frames = made_frames(3)
+    shuffled = np.random.default_rng(1).permutation(128)
+    fewer = replace(
+        frames[2],
+        ids=np.delete(frames[2].ids, 6),
+        positions=np.delete(frames[2].positions, 6, axis=0),
+        velocities=np.delete(frames[2].velocities, 6, axis=0),
+    )
+    path = tmp_path / "dump"
+    path.write_text(
+        dump_text(frames[:1]) + dump_text(frames[1:2], order=shuffled) + dump_text([fewer])
+    )
+    read = list(iter_frames(path))
+    assert [len(frame.ids) for frame in read] == [128, 128, 127]
+    np.testing.assert_allclose(read[1].positions, frames[1].positions, atol=1e-8)
+    assert 7 not in read[2].ids
+
+
+def test_nan_and_inf_are_read_as_such(tmp_path: Path) -> None:
+    frame = made_frames(1)[0]
+    frame.positions[4, 1] = np.nan
+    frame.velocities[5, 2] = -np.inf
+    path = tmp_path / "dump"
+    path.write_text(dump_text([frame]).replace(" nan ", " -nan "))
+    read = next(iter_frames(path))
+    assert np.argwhere(np.isnan(read.positions)).tolist() == [[4, 1]]
+    assert read.velocities[5, 2] == -np.inf
+
+
+@pytest.mark.parametrize("kept", [5, 30, 90, 140, 0.5, -40, -1])
+def test_cut_file_gives_its_whole_frames(tmp_path: Path, kept: float) -> None:
+    frames = made_frames(3)
+    last = dump_text(frames[2:])
+    path = tmp_path / "dump"
+    path.write_text(dump_text(frames[:2]) + last[: int(kept if kept != 0.5 else len(last) / 2)])
+    reader = iter_frames(path)
+    n_whole = len(list(reader))
+    assert reader.truncated
+    assert n_whole == 2
+
+
+def test_cut_gzip_gives_its_whole_frames(tmp_path: Path) -> None:
+    path = tmp_path / "dump.gz"
+    whole = gzip.compress(dump_text(made_frames(20)).encode())
+    path.write_bytes(whole)
+    reader = iter_frames(path)
+    assert len(list(reader)) == 20
+    assert not reader.truncated
+    path.write_bytes(whole[: len(whole) // 2])
+    reader = iter_frames(path)
+    assert 5 < len(list(reader)) < 15
+    assert reader.truncated
+
+
+def test_real_units_become_metal(tmp_path: Path) -> None:
+    frame = made_frames(2)[1]
+    frame.velocities[:] = 0.002  # Å/fs
+    path = tmp_path / "dump"
+    path.write_text(dump_text([frame]).replace("metal", "real").replace("TIME\n0.05", "TIME\n50"))
+    read = next(iter_frames(path))
+    assert read.time_ps == pytest.approx(0.05)
+    np.testing.assert_allclose(read.velocities, 2.0)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", "it is empty"),
+        ("not a dump\n", "ITEM"),
+        ("ITEM: TIMESTEP\nzero\n", "numbers, not 'zero'"),
+        ("ITEM: UNITS\nlj\n", "metal or real"),
+        ("ITEM: TIMESTEP\n0\nITEM: NUMBER OF ATOMS\n9\n", "only frame is cut off"),
+        (dump_text(made_frames(1)).replace("ATOMS id", "ATOMS mol"), "'id' column"),
+        (dump_text(made_frames(1)).replace("x y z vx", "a b c vx"), "x y z"),
+        (dump_text(made_frames(1)).replace("vx vy vz", "vx vy"), "7 values per atom"),
+    ],
+)
+def test_bad_dump_is_one_sentence(tmp_path: Path, text: str, expected: str) -> None:
+    path = tmp_path / "dump"
+    path.write_text(text)
+    with pytest.raises(UserError, match=expected) as caught:
+        list(iter_frames(path))
+    assert "\n" not in str(caught.value)
+    assert str(path) in str(caught.value)
+
+
+def test_missing_files_are_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no such dump file"):
+        iter_frames(tmp_path / "absent")
+    with pytest.raises(UserError, match="no such log file"):
+        read_thermo(tmp_path / "absent")
+    (tmp_path / "dump.gz").write_text("ITEM: TIMESTEP\n")
+    with pytest.raises(UserError, match="gzip"):
+        next(iter_frames(tmp_path / "dump.gz"))
+
+
+def test_thermo_of_a_real_run(hot_tube: Path) -> None:
+    thermo = read_thermo(hot_tube / "attempt-001" / "log.lammps")
+    assert [run.thermostat for run in thermo.runs] == [(300, 3000, 0.1), (3000, 3000, 0.1)]
+    assert thermo.error is None
+    assert not thermo.truncated
+    table = thermo.table(["Temp", "KinEng", "Time"])
+    assert table[:, 0].tolist() == list(range(0, 4710, 10))  # the common step once
+    boltzmann = 8.617333262e-5  # eV/K; that of LAMMPS is older
+    kinetic = 1.5 * 127 * boltzmann * table[:, 1]  # 3N - 3 degrees of freedom
+    np.testing.assert_allclose(table[:, 2], kinetic, rtol=5e-6)
+    np.testing.assert_allclose(table[:, 3], table[:, 0] * 0.0005, atol=1e-9)
+
+
+def test_thermo_with_warnings_nan_error_and_two_runs(tmp_path: Path) -> None:
+    log = tmp_path / "log.lammps"
+    steps = np.arange(0, 50, 10)
+    first = log_text(steps, np.full(5, 300.0), np.arange(5.0)).splitlines()
+    first.insert(8, "WARNING: Inconsistent image flags (src/domain.cpp:1051)")
+    second = log_text(steps + 40, np.full(5, np.nan), np.arange(5.0)).replace("nan", "-nan")
+    broken = [*second.splitlines()[:-2], "ERROR: Lost atoms: original 128 current 127"]
+    log.write_text("\n".join([*first, *broken]) + "\n")
+    thermo = read_thermo(log)
+    assert [len(run.columns["Step"]) for run in thermo.runs] == [5, 4]
+    assert [run.finished for run in thermo.runs] == [True, False]
+    assert thermo.column("Temp")[:4].tolist() == [300.0] * 4
+    assert np.isnan(thermo.column("Temp")[4:]).all()  # at step 40 the later run counts
+    assert thermo.error == "ERROR: Lost atoms: original 128 current 127"
+    assert len(thermo.warnings) == 1
+    assert not thermo.truncated
+    assert thermo.runs[0].timestep_fs == 0.5
+
+
+def test_cut_log_is_told(tmp_path: Path) -> None:
+    log = tmp_path / "log.lammps"
+    text = log_text(np.arange(0, 50, 10), np.full(5, 300.0), np.arange(5.0))
+    log.write_text(text[: text.index("Loop") - 4])
+    thermo = read_thermo(log)
+    assert thermo.truncated
+    assert thermo.column("Step").tolist() == [0, 10, 20, 30]
+
+
+def test_yaml_thermo_and_minimize_are_read_from_lammps(tmp_path: Path) -> None:
+    script = TRICLINIC[: TRICLINIC.index("dump plain")]
+    script += "thermo_style yaml\nthermo 5\nminimize 1e-3 1e-3 5 5\nrun 10\n"
+    (tmp_path / "in.lammps").write_text(script)
+    result = lmp.run_process(["-in", "in.lammps"], cwd=tmp_path)
+    assert result.exit_code == 0, result.stdout_tail
+    thermo = read_thermo(tmp_path / "log.lammps")
+    assert [run.minimised for run in thermo.runs] == [True, False]
+    n_rows = len(thermo.runs[1].columns["Step"])
+    assert n_rows == 3
+    assert len(thermo.column("Temp")) == n_rows  # the minimisation is no dynamics
