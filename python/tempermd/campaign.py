@@ -24,8 +24,6 @@ from tempermd.records import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
     from ase import Atoms
 
     from tempermd.events import Analysis
@@ -259,6 +257,28 @@ def _analyse_task(task: tuple[Path, Path | None]) -> Analysis:
     return analyse_run(folder, thresholds)
 
 
+def analyse_all(
+    root: Path | str, *, thresholds: Path | None = None, workers: int | None = None
+) -> list[Analysis]:
+    """Analyse every run directory below ``root``: models by name, the control last.
+
+    A run without a result counts as an infrastructure failure.
+    """
+    folders = sorted((path.parent for path in Path(root).glob("*/case.json")), key=_place)
+    if not any(md.read_result(folder) for folder in folders):
+        raise UserError(f"{root}: no run in it has a result; run the campaign first")
+    tasks = [(folder, thresholds) for folder in folders]
+    found = dict(run_tasks(_analyse_task, tasks, workers=workers, title="analysis"))
+    return [found[index] for index in sorted(found)]
+
+
+def _place(folder: Path) -> tuple[Any, ...]:
+    """Return where a run stands in a report."""
+    case = md.read_case(folder)
+    control = case.potential != "nequip"
+    return control, case.model_name, case.structure_name, case.temperature_K, case.seed
+
+
 def collect(
     root: Path | str,
     output: Path | str,
@@ -266,7 +286,7 @@ def collect(
     thresholds: Path | None = None,
     workers: int | None = None,
 ) -> Path:
-    """Analyse every run directory below ``root`` that has a result, and write the report.
+    """Analyse every run directory below ``root`` and write the report.
 
     Returns
     -------
@@ -275,14 +295,7 @@ def collect(
     """
     from tempermd import report
 
-    folders = sorted(path.parent for path in Path(root).glob("*/case.json"))
-    tasks = [(folder, thresholds) for folder in folders if md.read_result(folder) is not None]
-    if not tasks:
-        raise UserError(f"{root}: no run in it has a result; run the campaign first")
-    if len(tasks) < len(folders):
-        print(f"{len(folders) - len(tasks)} runs have no result yet", file=sys.stderr)
-    found = dict(run_tasks(_analyse_task, tasks, workers=workers, title="analysis"))
-    return report.write_report([found[index] for index in sorted(found)], Path(output))
+    return report.write_report(analyse_all(root, thresholds=thresholds, workers=workers), output)
 
 
 def robustness(
@@ -300,8 +313,11 @@ def robustness(
         The report; 0 when every model passes (with or without a warning), 2 when one fails,
         1 when none fails but one could not be judged.
     """
+    from tempermd import events
+
     output = Path(output)
     lmp.lmp_command()
+    events.read_thresholds(thresholds)  # a fault in them must show before hours of runs
     cases = _open_output(spec, output)
     tasks = [(case, output / "runs") for case in cases]
     for index, result in run_tasks(_run_task, tasks, workers=workers, title="runs"):
@@ -338,20 +354,12 @@ def _tell(case: Case, result: RunResult) -> None:
         print(f"{where}, seed {case.seed}: {kind}: {result.reason}", file=sys.stderr)
 
 
-def exit_code(summary: Path) -> int:
-    """Return the exit code of a summary's verdicts; the control's does not count."""
+def exit_code(summary: Path | str) -> int:
+    """Return 2 for FAIL, 0 for PASS and WARN, or else 1; the control's verdict is apart."""
     from tempermd.report import Summary
 
-    models = read_record(summary, Summary).models
-    return worst([model.verdict for model in models if model.name != CONTROL])
-
-
-def worst(verdicts: Sequence[str] | Iterable[str]) -> int:
-    """Return 2 if any verdict is FAIL, 0 if all are PASS or WARN, or else 1."""
-    verdicts = set(verdicts)
-    if "FAIL" in verdicts:
-        return EXIT_FAIL
-    return EXIT_GOOD if verdicts <= {"PASS", "WARN"} and verdicts else EXIT_COULD_NOT_RUN
+    codes = {"PASS": EXIT_GOOD, "WARN": EXIT_GOOD, "FAIL": EXIT_FAIL}
+    return codes.get(read_record(summary, Summary).verdict, EXIT_COULD_NOT_RUN)
 
 
 def analyse(
@@ -359,6 +367,7 @@ def analyse(
     log: Path | str | None,
     output: Path | str,
     *,
+    timestep_fs: float | None = None,
     thresholds: Path | None = None,
 ) -> tuple[Path, int]:
     """Report on a trajectory that any LAMMPS run has written.
@@ -371,7 +380,6 @@ def analyse(
     from tempermd import events, report
     from tempermd.records import new_folder
 
-    output = new_folder(output)
-    analysis = events.analyse_trajectory(dump, log, thresholds=thresholds)
-    page = report.write_report([analysis], output)
+    analysis = events.analyse_trajectory(dump, log, timestep_fs=timestep_fs, thresholds=thresholds)
+    page = report.write_report([analysis], new_folder(output))
     return page, exit_code(output / "summary.json")
