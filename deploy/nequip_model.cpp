@@ -237,8 +237,9 @@ std::string NequipModel::describe() const
   std::ostringstream line;
   line << "types";
   for (const auto &name : type_names_) line << ' ' << name;
-  line << ", r_max " << r_max_ << " A, " << num_layers_ << " layers, " << dtype_
-       << ", checkpoint sha256 " << checkpoint_sha256_.substr(0, 16);
+  line << ", r_max " << r_max_ << " A, " << num_layers_ << " layers, " << dtype_ << ", on the CPU";
+  if (!checkpoint_sha256_.empty())
+    line << ", checkpoint sha256 " << checkpoint_sha256_.substr(0, 16);
   return line.str();
 }
 

@@ -128,9 +128,9 @@ def nequip_calculator(dtype: str, type_names: tuple[str, ...], **arguments):
 def test_agrees_with_nequips_ase_calculator(name: str, dtype: str, start: Start, make_model):
     atoms = STRUCTURES[name]()
     elements = elements_of(atoms)
-    instance = start(atoms, make_model(dtype=dtype, type_names=elements, layers=3))
+    instance = start(atoms, make_model(dtype=dtype, type_names=elements))
     instance.command("run 0")
-    atoms.calc = nequip_calculator(dtype, elements, layers=3)
+    atoms.calc = nequip_calculator(dtype, elements)
 
     reference = atoms.get_forces()
     assert np.abs(reference).max() > 0.05, "forces too small to show anything"
@@ -178,7 +178,7 @@ def test_virial_is_the_derivative_by_strain(name: str, start: Start, make_model)
             strain[a, b] += sign * size
             strained = atoms.copy()
             strained.set_cell(atoms.cell.array @ strain, scale_atoms=True)
-            other = start(strained, model)
+            other = start(strained, model, skewed=True)
             other.command("run 0")
             energies.append(other.get_thermo("pe"))
         slope = (energies[0] - energies[1]) / (2 * size) / atoms.get_volume()
@@ -279,6 +279,15 @@ def test_atoms_deleted_and_created_between_runs(start: Start, make_model):
     changed += Atoms("C", positions=[new])
     changed.calc = nequip_calculator("float64", ("C",))
     assert instance.get_thermo("pe") == pytest.approx(changed.get_potential_energy(), abs=1e-7)
+
+
+def test_open_boundaries(start: Start, make_model):
+    atoms = tube()
+    atoms.pbc = False
+    instance = start(atoms, make_model(), before=["boundary f s m"])
+    instance.command("run 0")
+    atoms.calc = nequip_calculator("float64", ("C",))
+    assert forces_of(instance) == pytest.approx(atoms.get_forces(), abs=1e-8)
 
 
 def test_run_0_repeats_exactly(start: Start, make_model):
@@ -496,6 +505,14 @@ def test_bad_commands(commands: list[str], sentence: str, start: Start, make_mod
     instance = start(small_box(), None)
     with pytest.raises(Exception, match=sentence):
         instance.commands_list([one.replace("MODEL", str(make_model())) for one in commands])
+
+
+def test_two_ranks_are_refused(tmp_path: Path):
+    (tmp_path / "in.two").write_text("units metal\npair_style nequip\n")
+    prefix = lmp_room.mpirun_command(2)
+    result = lmp_room.run_process(["-in", "in.two"], tmp_path, prefix=prefix)
+    assert result.exit_code == 1
+    assert "runs on one MPI rank in this version, got 2" in result.stdout_tail
 
 
 def test_other_units_are_refused(start: Start, make_model):
