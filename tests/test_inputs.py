@@ -74,7 +74,7 @@ def test_nanotube_writes_all_products(control: Path) -> None:
 
 def test_nanotube_prints_the_thermo_of_the_contract(control: Path) -> None:
     names, rows = thermo(control / "log.lammps")
-    assert names == "Step Time Temp PotEng KinEng TotEng Econserve Press".split()
+    assert names == ["Step", "Time", "Temp", "PotEng", "KinEng", "TotEng", "Econserve", "Press"]
     assert rows[-1, 0] == 3000
     assert rows[-1, 1] == pytest.approx(1.5)  # ps
     assert np.isfinite(rows).all()

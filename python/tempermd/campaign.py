@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -331,15 +332,11 @@ def _open_output(spec: RobustnessSpec, output: Path) -> list[Case]:
     begun = output / PLAN
     if output.exists() and not begun.is_file() and (not output.is_dir() or any(output.iterdir())):
         raise UserError(f"{output}: exists and is no campaign; name another output")
-    if begun.is_file():
-        scratch = output / ".plan"
-        try:
-            identity = CampaignPlan(cases=plan(spec, scratch)).identity
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
-        if read_record(begun, CampaignPlan).identity != identity:
-            raise UserError(f"{output}: holds another campaign; name another output")
-        return plan(spec, output)
+    # a plan that is refused must leave nothing behind
+    with tempfile.TemporaryDirectory(prefix="tempermd-") as scratch:
+        identity = CampaignPlan(cases=plan(spec, scratch)).identity
+    if begun.is_file() and read_record(begun, CampaignPlan).identity != identity:
+        raise UserError(f"{output}: holds another campaign; name another output")
     new = CampaignPlan(cases=plan(spec, output))
     write_spec(output / "campaign.toml", spec)
     write_record(begun, new)

@@ -1,0 +1,276 @@
+"""Campaigns: plans, resuming, refusals, verdicts and exit codes."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tempermd import campaign, lmp, md
+from tempermd.campaign import RobustnessSpec
+from tempermd.records import UserError, parse_spec, read_record, read_spec
+
+TUBE = lmp.potentials_folder() / "tube_8_8.data"
+
+
+def control_spec(**changes: object) -> RobustnessSpec:
+    """Return a short campaign of the control alone."""
+    values: dict[str, object] = {
+        "models": {},
+        "control": True,
+        "temperatures_K": [1000.0],
+        "seeds": [1],
+        "ramp_ps": 0.1,
+        "hold_ps": 0.2,
+        "quench_frames": 1,
+    }
+    return RobustnessSpec(**(values | changes))
+
+
+# plans
+
+
+def test_a_plan_has_one_case_for_each_combination(make_model, tmp_path: Path) -> None:
+    model = make_model(dtype="float64")
+    spec = control_spec(
+        models={"mine": str(model)}, temperatures_K=[300.0, 1000.0], seeds=[1, 2, 3]
+    )
+    cases = campaign.plan(spec, tmp_path)
+    combinations = {(c.model_name, c.structure_name, c.temperature_K, c.seed) for c in cases}
+    assert len(cases) == len(combinations) == len({case.id for case in cases}) == 12
+    assert {case.model_name for case in cases} == {"mine", "LCBOP"}
+    assert {case.structure_name for case in cases} == {"tube_8_8"}
+    assert {case.seed for case in cases[:4]} == {1}  # first results span models and heat
+    assert (cases[0].ramp_steps, cases[0].hold_steps) == (200, 400)
+
+
+def test_files_of_a_list_are_named_by_their_stems() -> None:
+    spec = RobustnessSpec(models=["a/carbon.nequip.pth", "b/other.nequip.pth"])
+    assert spec.models == {"carbon": "a/carbon.nequip.pth", "other": "b/other.nequip.pth"}
+    with pytest.raises(UserError, match="two files have the same name"):
+        parse_spec({"models": ["a/x.nequip.pth", "b/x.nequip.pth"]}, RobustnessSpec, "options")
+
+
+@pytest.mark.parametrize(
+    ("raw", "said"),
+    [
+        ({}, "key 'models' is missing"),
+        ({"models": {"LCBOP": "x"}}, "name of the control"),
+        ({"models": {}, "seeds": [1, 1]}, "the same value twice"),
+        ({"models": {}, "seeds": []}, "at least 1 item"),
+        ({"models": {}, "temperatures_K": [-5]}, "greater than 0"),
+        ({"models": {}, "temperature_K": [300]}, "unknown key 'temperature_K'"),
+        ({"models": {}, "hold_ps": "long"}, "key 'hold_ps'"),
+    ],
+)
+def test_faults_of_a_spec_are_named(raw: dict[str, object], said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        parse_spec(raw, RobustnessSpec, "options")
+
+
+def test_no_model_and_no_control_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no model to run"):
+        campaign.plan(RobustnessSpec(models={}), tmp_path)
+
+
+def test_a_missing_or_damaged_model_is_refused_before_anything_runs(tmp_path: Path) -> None:
+    damaged = tmp_path / "damaged.nequip.pth"
+    damaged.write_bytes(b"PK\x03\x04 cut")
+    for path, said in ((tmp_path / "gone.nequip.pth", "no such file"), (damaged, "truncated")):
+        with pytest.raises(UserError, match=said):
+            campaign.robustness(control_spec(models=[str(path)]), tmp_path / "out")
+        assert not (tmp_path / "out").exists()
+
+
+def test_an_element_that_a_model_does_not_know_is_named(make_model, tmp_path: Path) -> None:
+    from ase.build import molecule
+    from ase.io import write
+
+    write(tmp_path / "methane.xyz", molecule("CH4"))
+    model = make_model(dtype="float64")
+    spec = RobustnessSpec(models=[str(model)], structures=[str(tmp_path / "methane.xyz")])
+    with pytest.raises(UserError, match=r"methane: has H, but model\d+ knows only C"):
+        campaign.plan(spec, tmp_path)
+
+
+def test_the_same_file_under_two_names_is_refused(make_model, tmp_path: Path) -> None:
+    model = make_model(dtype="float64")
+    copy = shutil.copy(model, tmp_path / "copy.nequip.pth")
+    spec = RobustnessSpec(models={"one": str(model), "two": str(copy)}, seeds=[1])
+    with pytest.raises(UserError, match="two on tube_8_8 is the same as one"):
+        campaign.plan(spec, tmp_path)
+
+
+def test_structures_of_ase_become_data_files_with_vacuum(tmp_path: Path) -> None:
+    from ase.build import nanotube
+    from ase.io import read, write
+
+    tube = nanotube(5, 0, length=2)
+    tube.rattle(0.05, seed=1)
+    write(tmp_path / "tube.extxyz", tube)
+    data = campaign.prepare_structure(tmp_path / "tube.extxyz", tmp_path / "out" / "tube.data")
+    found = read(data, format="lammps-data", atom_style="atomic")
+    assert md.data_elements(data) == ["C"]
+    np.testing.assert_allclose(found.get_all_distances(), tube.get_all_distances(), atol=1e-8)
+    np.testing.assert_allclose(found.cell[2], tube.cell[2], atol=1e-8)
+    spread = np.ptp(tube.positions[:, :2], axis=0)
+    np.testing.assert_allclose(found.cell.lengths()[:2], spread + 2 * campaign.VACUUM_A)
+
+
+def test_a_structure_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    strange = tmp_path / "strange.extxyz"
+    strange.write_text("not a structure\n")
+    for path, said in (
+        (strange, "ASE cannot read it"),
+        (tmp_path / "gone.xyz", "no such structure file"),
+    ):
+        with pytest.raises(UserError, match=said):
+            campaign.prepare_structure(path, tmp_path / "out.data")
+    assert not (tmp_path / "out.data").exists()
+
+
+def test_specs_are_read_from_toml(tmp_path: Path) -> None:
+    path = tmp_path / "spec.toml"
+    path.write_text('models = ["a.nequip.pth"]\ntemperatures_K = [300, 3000]\n')
+    spec = read_spec(path, RobustnessSpec)
+    assert spec.models == {"a": "a.nequip.pth"}
+    assert spec.temperatures_K == [300.0, 3000.0]
+
+
+# runs
+
+
+@pytest.fixture(scope="module")
+def reported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the output folder of one small campaign of the control."""
+    output = tmp_path_factory.mktemp("campaign") / "report"
+    page, code = campaign.robustness(control_spec(seeds=[1, 2]), output, workers=2)
+    assert page == output / "report.html"
+    assert code == 0  # the control is clean
+    return output
+
+
+def test_a_campaign_leaves_a_report_and_its_spec(reported: Path) -> None:
+    names = {path.name for path in reported.iterdir()}
+    assert {"report.html", "summary.json", "events.jsonl", "runs", "campaign.toml"} <= names
+    assert read_spec(reported / "campaign.toml", RobustnessSpec) == control_spec(seeds=[1, 2])
+    (control,) = json.loads((reported / "summary.json").read_text())["models"]
+    assert (control["name"], control["verdict"]) == ("LCBOP", "PASS")
+    assert (control["n_runs"], control["n_survived"]) == (2, 2)
+    assert control["total_ps"] == pytest.approx(0.6)
+
+
+def test_the_same_campaign_runs_nothing_again(reported: Path) -> None:
+    results = sorted(reported.glob("runs/*/result.json"))
+    before = [path.stat().st_mtime_ns for path in results]
+    assert len(before) == 2
+    _, code = campaign.robustness(control_spec(seeds=[1, 2]), reported, workers=2)
+    assert code == 0
+    assert [path.stat().st_mtime_ns for path in results] == before
+    assert not list(reported.glob("runs/*/attempt-002"))
+
+
+def test_another_campaign_in_the_same_folder_is_refused(reported: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="holds another campaign"):
+        campaign.robustness(control_spec(seeds=[1, 3]), reported)
+    (tmp_path / "something").touch()
+    with pytest.raises(UserError, match="exists and is no campaign"):
+        campaign.robustness(control_spec(), tmp_path)
+
+
+def test_a_fault_in_the_thresholds_shows_before_the_runs(tmp_path: Path) -> None:
+    limits = tmp_path / "limits.toml"
+    limits.write_text("nonsense = 1\n")
+    with pytest.raises(UserError, match="nonsense"):
+        campaign.robustness(control_spec(), tmp_path / "out", thresholds=limits)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_model_that_explodes_fails_with_exit_code_2(tmp_path: Path) -> None:
+    page, code = campaign.robustness(control_spec(timestep_fs=10.0), tmp_path / "out")
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert (summary["verdict"], code) == ("FAIL", 2)
+    assert page.is_file()
+
+
+def test_runs_without_a_result_are_not_taken_for_survivors(tmp_path: Path) -> None:
+    (case,) = campaign.plan(control_spec(), tmp_path)
+    folder = tmp_path / "runs" / case.id
+    folder.mkdir(parents=True)
+    (folder / "case.json").write_text(case.model_dump_json())
+    with pytest.raises(UserError, match="no run in it has a result"):
+        campaign.collect(tmp_path / "runs", tmp_path / "out")
+    other = campaign.plan(control_spec(seeds=[2]), tmp_path)[0]
+    campaign.run_one(other, tmp_path / "runs")
+    campaign.collect(tmp_path / "runs", tmp_path / "out")
+    (control,) = json.loads((tmp_path / "out" / "summary.json").read_text())["models"]
+    assert (control["n_runs"], control["n_usable"], control["n_infrastructure"]) == (2, 1, 1)
+
+
+def test_ctrl_c_keeps_what_is_finished_and_the_same_command_goes_on(tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    spec = control_spec(seeds=[1, 2], ramp_ps=0.0, hold_ps=2.0, quench_frames=0)
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from pathlib import Path\n"
+        "from tempermd import campaign\n"
+        "if __name__ == '__main__':\n"
+        f"    text = {spec.model_dump_json()!r}\n"
+        "    spec = campaign.RobustnessSpec.model_validate_json(text)\n"
+        f"    campaign.robustness(spec, Path({str(output)!r}), workers=1)\n"
+    )
+    with (tmp_path / "said").open("w") as said:
+        process = subprocess.Popen([sys.executable, script], stdout=said, stderr=said)
+        limit = time.monotonic() + 60
+        # the first is done, the second has begun
+        while len(list(output.glob("runs/*/attempt-001/log.lammps"))) < 2:
+            assert time.monotonic() < limit
+            time.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=30) != 0
+    (done,) = output.glob("runs/*/result.json")
+    before = done.stat().st_mtime_ns
+    assert not (output / "report.html").exists()
+    _, code = campaign.robustness(spec, output, workers=1)
+    assert code == 0
+    assert done.stat().st_mtime_ns == before
+    attempts = sorted(path.name for path in output.glob("runs/*/attempt-*"))
+    assert attempts == ["attempt-001", "attempt-001", "attempt-002"]
+
+
+# foreign trajectories and exit codes
+
+
+def test_a_trajectory_of_any_run_can_be_analysed(reported: Path, tmp_path: Path) -> None:
+    run = next(reported.glob("runs/*/attempt-001"))
+    page, code = campaign.analyse(run / md.DUMP, run / md.LOG, tmp_path / "out")
+    assert page.is_file()
+    assert code == 0
+    with pytest.raises(UserError, match="exists already"):
+        campaign.analyse(run / md.DUMP, run / md.LOG, tmp_path / "out")
+
+
+def test_a_dump_that_is_missing_leaves_no_folder(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no such dump file"):
+        campaign.analyse(tmp_path / "gone", None, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("verdict", "code"), [("PASS", 0), ("WARN", 0), ("FAIL", 2), ("INCONCLUSIVE", 1)]
+)
+def test_exit_codes_follow_the_verdict(verdict: str, code: int, tmp_path: Path) -> None:
+    from tempermd.records import write_record
+    from tempermd.report import Summary
+
+    summary = Summary(verdict=verdict, models=[], survival=[], n_runs=0, total_ps=0.0)
+    write_record(tmp_path / "summary.json", summary)
+    assert read_record(tmp_path / "summary.json", Summary).verdict == verdict
+    assert campaign.exit_code(tmp_path / "summary.json") == code
