@@ -463,3 +463,19 @@ def test_run_without_a_dump_can_be_analysed(hot_tube: Path, tmp_path: Path) -> N
     analysis = analyse_run(folder)
     assert [event.kind for event in analysis.events] == ["crash"]
     assert analysis.n_frames == 0
+
+
+@pytest.mark.parametrize("damage", ["", "ITEM: TIMESTEP\n0\n", "no dump\n"])
+def test_damaged_dump_of_a_run_is_noted(hot_tube: Path, tmp_path: Path, damage: str) -> None:
+    folder = broken_copy(hot_tube, tmp_path, outcome="infrastructure_failure", reason="disk full")
+    (folder / "attempt-001" / md.DUMP).write_text(damage)
+    analysis = analyse_run(folder)
+    assert analysis.n_frames == 0
+    assert any("expected" in note for note in analysis.notes)
+    assert not analysis.failed
+
+
+def test_absurd_coordinates_do_not_stop_the_analysis(tmp_path: Path) -> None:
+    frames = excursion([0] * 6)
+    frames[4].positions[3] = 1e300
+    assert analyse(tmp_path, frames).n_frames == 6

@@ -17,14 +17,18 @@ from tempermd.events.limits import Thresholds, read_thresholds
 from tempermd.events.minima import SpuriousMinimum
 from tempermd.events.numbers import LostAtoms, NonFinite, NonFiniteThermo, failure_event
 from tempermd.events.products import Analysis, Event, Outcome, RunLabel
+from tempermd.events.settings import (
+    damping_from_log,
+    stages_from_log,
+    timestep_from_dump,
+    timestep_from_log,
+)
 from tempermd.events.snapshot import snapshot
 from tempermd.events.thermostat import EnergyDrift, Temperature
 from tempermd.md import Quench, Stage
 from tempermd.md.case import DATA
 from tempermd.records import UserError, atomic_write, read_record
-from tempermd.trajectory import Thermo, iter_frames, read_thermo
-
-USUAL_DAMPING_FS = 100.0
+from tempermd.trajectory import Frame, Thermo, iter_frames, read_thermo
 
 
 @dataclass
@@ -41,6 +45,7 @@ class _Run:
     label: RunLabel
     outcome: Outcome = "finished"
     reason: str = ""
+    damage_is_noted: bool = False  # one broken file must not stop the report of many runs
     elements: dict[int, str] = field(default_factory=dict)
     n_atoms: int = 0
     planned_ps: float | None = None
@@ -84,9 +89,9 @@ def analyse_trajectory(
     run = _Run(
         dump=Path(dump),
         thermo=thermo,
-        stages=list(stages) or _stages_from_log(thermo),
-        timestep_fs=timestep_fs or _timestep_from_log(thermo) or _timestep_from_dump(dump),
-        damping_fs=_damping_from_log(thermo),
+        stages=list(stages) or stages_from_log(thermo),
+        timestep_fs=timestep_fs or timestep_from_log(thermo) or timestep_from_dump(dump),
+        damping_fs=damping_from_log(thermo),
         quench=None if quench is None else read_record(quench, Quench),
         limits=thresholds if isinstance(thresholds, Thresholds) else read_thresholds(thresholds),
         label=RunLabel(run_id=Path(dump).name, model=Path(dump).name),
@@ -133,6 +138,7 @@ def analyse_run(run_dir: Path | str, thresholds: Path | str | Thresholds | None 
         label=label_of(case),
         outcome="infrastructure_failure" if result is None else result.outcome,
         reason="it has no result yet" if result is None else result.reason,
+        damage_is_noted=True,
         planned_ps=case.planned_steps * case.timestep_fs / 1000,
         provenance=_provenance(case, result),
         versions={} if result is None else result.versions,
@@ -243,17 +249,17 @@ def _judge_frames(run: _Run, seen: _Frames) -> list[Event]:
     detectors = [NonFinite(), LostAtoms(), detached, CloseContact(limits.close_contact)]
     cutoff_A = max(limits.bond.broken_A, limits.close_contact.warn_A)
     reader = iter_frames(run.dump)
-    for frame in reader:
-        time_ps = frame.time_ps
-        if time_ps is None:
-            if run.timestep_fs is None:
-                raise UserError(f"{run.dump}: the dump has no times; give the timestep in fs")
-            time_ps = frame.step * run.timestep_fs / 1000
-        shot = snapshot(frame, time_ps, cutoff_A)
-        seen.take(shot)
-        for detector in detectors:
-            detector.update(shot)
-    if reader.truncated:
+    try:
+        for frame in reader:
+            shot = snapshot(frame, _time_of(frame, run), cutoff_A)
+            seen.take(shot)
+            for detector in detectors:
+                detector.update(shot)
+    except UserError as error:
+        if not run.damage_is_noted:
+            raise
+        run.notes.append(str(error))
+    if reader.truncated and seen.times:
         run.notes.append("the last frame of the dump is cut off and was left out")
     if detached.n_bodies > 1:
         run.notes.append(f"the structure begins as {detached.n_bodies} separate bodies")
@@ -264,6 +270,15 @@ def _judge_frames(run: _Run, seen: _Frames) -> list[Event]:
         )
     _note_sparse_frames(run, seen.times)
     return [event for detector in detectors for event in detector.finish()]
+
+
+def _time_of(frame: Frame, run: _Run) -> float:
+    """Return a frame's time in ps, by the dump or by its step."""
+    if frame.time_ps is not None:
+        return frame.time_ps
+    if run.timestep_fs is None:
+        raise UserError(f"{run.dump}: the dump has no times; give the timestep in fs")
+    return frame.step * run.timestep_fs / 1000
 
 
 def _note_sparse_frames(run: _Run, times: list[float]) -> None:
@@ -355,52 +370,3 @@ def _provenance(case: md.Case, result: md.RunResult | None) -> dict[str, str]:
     if result is not None:
         facts["attempt"] = result.attempt
     return facts
-
-
-def _stages_from_log(thermo: Thermo | None) -> list[Stage]:
-    """Read ramps and holds from the thermostats that a log echoes."""
-    stages = []
-    for run in thermo.runs if thermo is not None else ():
-        steps = run.columns.get("Step", np.empty(0))
-        if run.minimised or run.thermostat is None or len(steps) < 2:
-            continue
-        start_K, stop_K, _ = run.thermostat
-        stages.append(
-            Stage(
-                kind="hold" if start_K == stop_K else "ramp",
-                first_step=int(steps[0]),
-                last_step=int(steps[-1]),
-                start_temperature_K=start_K,
-                stop_temperature_K=stop_K,
-            )
-        )
-    return stages
-
-
-def _damping_from_log(thermo: Thermo | None) -> float:
-    """Return the thermostat's time constant in fs, the usual one where the log has none."""
-    runs = thermo.runs if thermo is not None else ()
-    return next((run.thermostat[2] * 1000 for run in runs if run.thermostat), USUAL_DAMPING_FS)
-
-
-def _timestep_from_log(thermo: Thermo | None) -> float | None:
-    """Return the timestep in fs by the echoed command or by the Time column."""
-    for run in thermo.runs if thermo is not None else ():
-        if run.minimised:
-            continue
-        steps, times = run.columns.get("Step"), run.columns.get("Time")
-        if steps is not None and times is not None and len(steps) > 1 and steps[-1] > steps[0]:
-            return float((times[-1] - times[0]) / (steps[-1] - steps[0])) * 1000
-        if run.timestep_fs is not None:
-            return run.timestep_fs
-    return None
-
-
-def _timestep_from_dump(dump: Path | str) -> float | None:
-    """Return the timestep in fs by the times of the first two frames."""
-    frames = iter_frames(dump)
-    first, second = next(frames, None), next(frames, None)
-    if first is None or second is None or first.time_ps is None or second.time_ps is None:
-        return None
-    steps = second.step - first.step
-    return (second.time_ps - first.time_ps) / steps * 1000 if steps > 0 else None

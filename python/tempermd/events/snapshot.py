@@ -9,6 +9,8 @@ import numpy as np
 
 from tempermd.trajectory import Frame
 
+FARTHEST_A = 1e12
+
 
 @dataclass(frozen=True)
 class Pairs:
@@ -28,7 +30,7 @@ class Pairs:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A frame with its time and close pairs; ``pairs`` is None where coordinates are not finite."""
+    """A frame, its time, and its close pairs: None where the numbers are unusable."""
 
     frame: Frame
     time_ps: float
@@ -36,7 +38,7 @@ class Snapshot:
 
 
 def snapshot(frame: Frame, time_ps: float, cutoff_A: float) -> Snapshot:
-    """Find the pairs of a frame, unless a coordinate or the cell is not finite.
+    """Find the pairs of a frame, unless a coordinate or the cell is not finite or absurd.
 
     Parameters
     ----------
@@ -48,7 +50,10 @@ def snapshot(frame: Frame, time_ps: float, cutoff_A: float) -> Snapshot:
     -------
     Snapshot
     """
-    usable = np.isfinite(frame.positions).all() and np.isfinite(frame.cell).all()
+    # NaN fails the comparison too; squares of larger numbers would overflow
+    usable = np.all(np.abs(frame.positions) < FARTHEST_A) and np.all(
+        np.abs(frame.cell) < FARTHEST_A
+    )
     if not usable or np.linalg.det(frame.cell) <= 0:
         return Snapshot(frame, time_ps, None)
     return Snapshot(frame, time_ps, close_pairs(frame, cutoff_A))
@@ -94,16 +99,18 @@ def _with_images(frame: Frame, cutoff_A: float) -> tuple[np.ndarray, np.ndarray]
     fractional -= np.where(frame.pbc, np.floor(fractional), 0.0)
     margin = cutoff_A * np.linalg.norm(inverse, axis=0)  # cutoff over the cell's heights
     reach = np.where(frame.pbc, np.ceil(margin), 0).astype(int)
-    low, high = -margin, 1.0 + margin
-    points, parents = [fractional], [np.arange(len(fractional))]
-    for shift in product(*(range(-n, n + 1) for n in reach)):
-        if not any(shift):
-            continue
-        moved = fractional + np.array(shift)
-        near = np.all(((moved >= low) & (moved <= high)) | ~frame.pbc, axis=1)
-        points.append(moved[near])
-        parents.append(np.flatnonzero(near))
-    return np.concatenate(points) @ frame.cell, np.concatenate(parents)
+    points, parents = fractional, np.arange(len(fractional))
+    for axis in range(3):  # one axis after the other gives edges and corners too
+        grown, owners = [points], [parents]
+        for shift in (*range(-reach[axis], 0), *range(1, reach[axis] + 1)):
+            along = points[:, axis] + shift
+            near = (along >= -margin[axis]) & (along <= 1.0 + margin[axis])
+            images = points[near]
+            images[:, axis] = along[near]
+            grown.append(images)
+            owners.append(parents[near])
+        points, parents = np.concatenate(grown), np.concatenate(owners)
+    return points @ frame.cell, parents
 
 
 def gap_between(frame: Frame, group: np.ndarray, others: np.ndarray) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -89,6 +90,7 @@ def render_frame(frame: Frame, atom_ids: Sequence[int]) -> bytes:
         from ovito.vis import TachyonRenderer, Viewport
     except ImportError as error:
         raise RendererMissingError(f"OVITO cannot be loaded ({error})") from None
+    frame = _main_part(frame)
     culprits = np.isin(frame.ids, list(atom_ids))
     pipeline = Pipeline(source=StaticSource(data=_scene(frame, culprits)))
     pipeline.add_to_scene()
@@ -105,6 +107,13 @@ def render_frame(frame: Frame, atom_ids: Sequence[int]) -> bytes:
         raise RendererMissingError(f"OVITO cannot render ({error})") from None
     finally:
         pipeline.remove_from_scene()
+
+
+def _main_part(frame: Frame) -> Frame:
+    """Leave out atoms so far away that all others would shrink to a dot."""
+    distance = np.abs(frame.positions - np.median(frame.positions, axis=0)).max(axis=1)
+    near = distance <= 3 * np.percentile(distance, 80) + 10.0
+    return replace(frame, ids=frame.ids[near], positions=frame.positions[near])
 
 
 def _scene(frame: Frame, culprits: np.ndarray):

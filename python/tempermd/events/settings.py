@@ -1,0 +1,61 @@
+"""Settings of a foreign run, read from what its log echoes and its dump tells."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from tempermd.md import Stage
+from tempermd.trajectory import Thermo, iter_frames
+
+USUAL_DAMPING_FS = 100.0
+
+
+def stages_from_log(thermo: Thermo | None) -> list[Stage]:
+    """Read ramps and holds from the thermostats that a log echoes."""
+    stages = []
+    for run in thermo.runs if thermo is not None else ():
+        steps = run.columns.get("Step", np.empty(0))
+        if run.minimised or run.thermostat is None or len(steps) < 2:
+            continue
+        start_K, stop_K, _ = run.thermostat
+        stages.append(
+            Stage(
+                kind="hold" if start_K == stop_K else "ramp",
+                first_step=int(steps[0]),
+                last_step=int(steps[-1]),
+                start_temperature_K=start_K,
+                stop_temperature_K=stop_K,
+            )
+        )
+    return stages
+
+
+def damping_from_log(thermo: Thermo | None) -> float:
+    """Return the thermostat's time constant in fs, the usual one where the log has none."""
+    runs = thermo.runs if thermo is not None else ()
+    return next((run.thermostat[2] * 1000 for run in runs if run.thermostat), USUAL_DAMPING_FS)
+
+
+def timestep_from_log(thermo: Thermo | None) -> float | None:
+    """Return the timestep in fs by the echoed command or by the Time column."""
+    for run in thermo.runs if thermo is not None else ():
+        if run.minimised:
+            continue
+        steps, times = run.columns.get("Step"), run.columns.get("Time")
+        if steps is not None and times is not None and len(steps) > 1 and steps[-1] > steps[0]:
+            return float((times[-1] - times[0]) / (steps[-1] - steps[0])) * 1000
+        if run.timestep_fs is not None:
+            return run.timestep_fs
+    return None
+
+
+def timestep_from_dump(dump: Path | str) -> float | None:
+    """Return the timestep in fs by the times of the first two frames."""
+    frames = iter_frames(dump)
+    first, second = next(frames, None), next(frames, None)
+    if first is None or second is None or first.time_ps is None or second.time_ps is None:
+        return None
+    steps = second.step - first.step
+    return (second.time_ps - first.time_ps) / steps * 1000 if steps > 0 else None
