@@ -122,6 +122,9 @@ def load_checkpoint(path: Path | str) -> torch.nn.Module:
         raise UserError(f"{path}: no such checkpoint")
     if not zipfile.is_zipfile(path):
         raise UserError(f"{path}: not a checkpoint, or a truncated one; expected a .ckpt of nequip")
+    with zipfile.ZipFile(path) as archive:
+        if any(name.endswith("/constants.pkl") for name in archive.namelist()):
+            raise UserError(f"{path}: a TorchScript model, not a checkpoint; give the .ckpt file")
     set_global_state()
     try:
         return load_saved_model(str(path))
