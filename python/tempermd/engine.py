@@ -100,17 +100,11 @@ def run_tasks(
     failures: dict[int, str] = {}
     try:
         futures = {pool.submit(_call, function, item): index for index, item in enumerate(items)}
-        with _progress() as progress:
-            bar = progress.add_task(title, total=len(items))
-            for future in as_completed(futures):
-                outcome = _outcome(future)
-                progress.advance(bar)
-                if outcome.trace:
-                    progress.console.print(outcome.trace, markup=False, highlight=False)
-                if outcome.failure is None:
-                    yield futures[future], outcome.value
-                else:
-                    failures[futures[future]] = outcome.failure
+        for index, outcome in _finished(futures, title):
+            if outcome.failure is None:
+                yield index, outcome.value
+            else:
+                failures[index] = outcome.failure
     finally:
         with _undisturbed():
             held.close()
@@ -118,6 +112,18 @@ def run_tasks(
             lifeline.close()
     if failures:
         raise TaskFailureError(title, len(items), failures)
+
+
+def _finished(futures: dict[Future[_Outcome], int], title: str) -> Iterator[tuple[int, _Outcome]]:
+    """Yield outcomes as they come, and show on stderr how far the tasks are."""
+    with _progress() as progress:
+        bar = progress.add_task(title, total=len(futures))
+        for future in as_completed(futures):
+            outcome = _outcome(future)
+            progress.advance(bar)
+            if outcome.trace:
+                progress.console.print(outcome.trace, markup=False, highlight=False)
+            yield futures[future], outcome
 
 
 @contextmanager

@@ -186,6 +186,8 @@ def _run_attempt(case: Case, attempt: Path) -> RunResult:
         if quenching and quenching.signal in KILLING_SIGNALS:
             outcome = "infrastructure_failure"
             reason = f"{reason}, but the quench was ended by signal {quenching.signal}"
+        elif quenching and quenching.exit_code != 0 and outcome == "finished":
+            reason = f"{reason}, but the quench stopped early: see quench.log"
     return RunResult(
         outcome=outcome,
         reason=reason,
