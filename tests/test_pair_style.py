@@ -449,6 +449,12 @@ def without_test_configuration(_: Path, folder: Path) -> Path:
     return torchscript(folder, extra)
 
 
+def other_network(_: Path, folder: Path) -> Path:
+    extra = {"r_max": "4.0", "type_names": "C", "tempermd_format": "1", "units": "metal"}
+    one_edge = "1 1 1e-5\n0\n0 0 1.0 0.0 0.0\n-1.0\n0.0 0.0 0.0\n"
+    return torchscript(folder, extra | {"test_configuration": one_edge})
+
+
 def altered_weights(model: Path, folder: Path) -> Path:
     import torch
 
@@ -475,6 +481,7 @@ BAD_FILES = [
     (of_upstream, "compiled by nequip-compile.*deploy-model"),
     (of_the_future, "tempermd_format is 2, this pair style reads 1"),
     (without_test_configuration, "test configuration is damaged"),
+    (other_network, "torch stopped: "),
     (altered_weights, "forces differ from those recorded at deployment"),
 ]
 
