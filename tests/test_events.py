@@ -384,6 +384,7 @@ def test_many_events_of_a_kind_are_counted_not_listed(tmp_path: Path) -> None:
         frames.append(frame_of(exploded, number))
     analysis = analyse(tmp_path, frames)
     assert len(analysis.events) == LIMITS.events_per_kind
+    assert analysis.event_counts == {"detached": 127}
     assert f"{127 - LIMITS.events_per_kind} more detached events (severe) are not listed" in (
         analysis.notes
     )

@@ -93,7 +93,7 @@ def report_folder(many: list[Analysis], tmp_path_factory: pytest.TempPathFactory
     folder = tmp_path_factory.mktemp("report")
     table = Table(
         title="Direct against pre-trained",
-        columns=["Model", "Force error (meV/Å)"],
+        head=["Model", "Force error (meV/Å)"],
         rows=[["direct", "312"], ["pre-trained", "148"]],
         note="made up",
     )
@@ -135,7 +135,7 @@ def test_verdicts_and_their_denominators(many: list[Analysis], clean: Analysis) 
 
 def test_warnings_alone_warn_and_no_usable_run_is_inconclusive(clean, broken) -> None:
     warning = broken.events[0].model_copy(update={"severity": "warn"})
-    warned = clean.model_copy(update={"events": [warning]})
+    warned = clean.model_copy(update={"events": [warning], "event_counts": {warning.kind: 1}})
     assert summarise([clean, warned]).verdict == "WARN"
     assert summarise([failed_machine(clean)]).verdict == "INCONCLUSIVE"
     assert summarise([]).verdict == "INCONCLUSIVE"
@@ -143,6 +143,12 @@ def test_warnings_alone_warn_and_no_usable_run_is_inconclusive(clean, broken) ->
     assert summarise([failed_machine(broken)]).verdict == "FAIL"
     crashed = clean.model_copy(update={"outcome": "model_failure", "reason": "it died"})
     assert summarise([crashed]).verdict == "FAIL"
+
+
+def test_table_of_few_things_and_many_qualities_is_turned() -> None:
+    head = ["arm", "frames", "steps", "rate", "force", "energy"]
+    assert Table(title="", head=head, rows=[list("abcdef")]).turned
+    assert not Table(title="", head=head[:3], rows=[list("abc")]).turned
 
 
 def test_failing_control_does_not_fail_the_models(clean, broken) -> None:

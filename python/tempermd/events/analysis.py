@@ -200,6 +200,7 @@ def _analyse(run: _Run) -> Analysis:
         events += minima.finish()
     first_ps, last_ps = _span(run, frames_seen)
     events += _crash(run, events, last_ps)
+    event_counts = dict(sorted(Counter(event.kind for event in events).items()))
     events = _capped(events, run)
     damning = [event.time_ps for event in events if event.severity != "warn"]
     return Analysis(
@@ -207,6 +208,7 @@ def _analyse(run: _Run) -> Analysis:
         outcome=run.outcome,
         reason=run.reason,
         events=events,
+        event_counts=event_counts,
         notes=run.notes,
         thresholds=run.limits,
         n_frames=len(frames_seen.times),

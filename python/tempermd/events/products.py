@@ -66,6 +66,7 @@ class Series(BaseModel):
 class Analysis(Record):
     """All that was found in one run.
 
+    ``events`` holds the first ones of each kind, ``event_counts`` counts them all.
     ``duration_ps`` is the simulated time that was seen, ``first_severe_ps`` the time of the
     first fatal or severe event, both since the start of the run.
     """
@@ -76,6 +77,7 @@ class Analysis(Record):
     outcome: Outcome
     reason: str
     events: list[Event]
+    event_counts: dict[str, int]
     notes: list[str]
     thresholds: Thresholds
     n_frames: int

@@ -6,6 +6,7 @@ import base64
 import gzip
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -18,7 +19,7 @@ from tempermd.report.pictures import RendererMissingError, render_events
 from tempermd.report.summary import kind_name, summarise, usable
 
 TEMPLATES = Path(__file__).parent.parent / "templates"
-MOST_ROWS = 200
+MOST_ROWS_PER_KIND = 5
 MOST_PICTURES_PER_RUN = 3
 MOST_PICTURES = 24
 SHOWN_WHOLE = ("lost_atoms", "nonfinite", "crash", "spurious_minimum")
@@ -28,9 +29,14 @@ class Table(Spec):
     """A titled table that a caller puts at the top of the page."""
 
     title: str
-    columns: list[str]
+    head: list[str]
     rows: list[list[str]]
     note: str = ""
+
+    @property
+    def turned(self) -> bool:
+        """Whether it reads better with its rows as columns: few things, many qualities."""
+        return len(self.head) > 5 and len(self.rows) <= 4
 
 
 @dataclass
@@ -48,7 +54,7 @@ class _RunView:
     number: int
     analysis: Analysis
     rows: list[_Row] = field(default_factory=list)
-    n_hidden: int = 0
+    hidden: dict[str, int] = field(default_factory=dict)
 
     @property
     def title(self) -> str:
@@ -136,9 +142,19 @@ def write_report(
 
 
 def _view(number: int, analysis: Analysis) -> _RunView:
-    shown = analysis.events[:MOST_ROWS]
-    hidden = len(analysis.events) - len(shown)
-    return _RunView(number, analysis, [_Row(event) for event in shown], hidden)
+    """Take the first few events of each kind: a model that collapses has hundreds."""
+    rows = []
+    seen: Counter[str] = Counter()
+    for event in analysis.events:
+        seen[event.kind] += 1
+        if seen[event.kind] <= MOST_ROWS_PER_KIND:
+            rows.append(_Row(event))
+    hidden = {
+        kind: count - MOST_ROWS_PER_KIND
+        for kind, count in analysis.event_counts.items()
+        if count > MOST_ROWS_PER_KIND
+    }
+    return _RunView(number, analysis, rows, hidden)
 
 
 def _add_pictures(runs: Sequence[_RunView]) -> str:

@@ -125,7 +125,9 @@ def usable(analysis: Analysis) -> bool:
 
 def _judge(name: str, runs: Sequence[Analysis]) -> ModelVerdict:
     failed = [run for run in runs if run.failed]
-    events = [event for run in runs for event in run.events]
+    events: Counter[str] = Counter()
+    for run in runs:
+        events.update(run.event_counts)
     n_usable = sum(usable(run) for run in runs)
     broken = [run for run in runs if run.outcome == "infrastructure_failure"]
     verdict: Verdict = "PASS"
@@ -149,7 +151,7 @@ def _judge(name: str, runs: Sequence[Analysis]) -> ModelVerdict:
         n_censored=sum(run.duration_ps > 0 and not run.failed for run in broken),
         total_ps=sum(run.duration_ps for run in runs),
         first_severe_ps=min(times, default=None),
-        event_counts=dict(sorted(Counter(event.kind for event in events).items())),
+        event_counts=dict(sorted(events.items())),
     )
 
 
@@ -182,7 +184,7 @@ def _first_failure(run: Analysis) -> str:
     facts += [] if run.label.temperature_K is None else [f"{run.label.temperature_K:g} K"]
     facts += [] if run.label.seed is None else [f"seed {run.label.seed}"]
     after_ps = run.duration_ps if run.first_severe_ps is None else run.first_severe_ps
-    return f"the first after {after_ps:.2f} ps ({', '.join(facts)})"
+    return f"the first after {after_ps:.3g} ps ({', '.join(facts)})"
 
 
 def first_damning(run: Analysis) -> Event | None:
