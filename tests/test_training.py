@@ -342,6 +342,42 @@ def test_refuses_missing_empty_and_foreign_data(tmp_path: Path) -> None:
         shutil.rmtree(tmp_path / "out2", ignore_errors=True)
 
 
+def test_refuses_to_validate_on_the_training_file(tmp_path: Path) -> None:
+    frames = morse_frames(2, 1)
+    spec = write_case(tmp_path, (frames, frames, frames))
+    with pytest.raises(UserError, match="the validation file is the training file"):
+        train(spec, tmp_path / "out", **QUIET)
+
+
+def test_zbl_adds_the_screened_repulsion() -> None:
+    """Oracle: the ZBL formula (Ziegler, Biersack, Littmark 1985) for two carbon atoms."""
+    from ase import Atoms
+    from nequip.model import NequIPGNNModel
+    from nequip.utils.global_state import set_global_state
+
+    from tempermd.training import ModelSpec
+    from tempermd.training.graphs import build_graph, predict
+    from tempermd.training.models import builder_config, energy_only
+
+    set_global_state()
+    distance_A, energies = 0.3, []
+    for zbl in (True, False):
+        spec = ModelSpec(type_names=["C"], num_layers=1, num_features=2, zbl=zbl)
+        config = builder_config(
+            spec, seed=0, avg_num_neighbors=1.0, energy_scale_eV=1.0, energy_shifts_eV={"C": 0.0}
+        )
+        del config["_target_"]
+        pair = build_graph(Atoms("C2", positions=[[0, 0, 0], [0, 0, distance_A]]), ["C"], 4.0)
+        energies.append(predict(energy_only(NequIPGNNModel(**config)), pair).energy_eV)
+    x = distance_A / (0.46850 / (2 * 6**0.23))
+    screening = sum(
+        a * np.exp(-b * x)
+        for a, b in ((0.18175, 3.1998), (0.50986, 0.94229), (0.28022, 0.4029), (0.02817, 0.20162))
+    )
+    zbl_eV = 14.399645 * 36 / distance_A * screening
+    assert energies[0] - energies[1] == pytest.approx(zbl_eV, rel=1e-3)
+
+
 def test_refuses_an_unknown_element(tmp_path: Path) -> None:
     frames = morse_frames(2, 1)
     frames[1].symbols[0] = "N"

@@ -157,6 +157,11 @@ def _run(request: _Request) -> Path:
 
 def _inputs(spec: TrainSpec, parent: Path | None) -> TrainingInputs:
     test = spec.data.test
+    if sha256_file(spec.data.train) == sha256_file(spec.data.val):
+        raise UserError(
+            f"{spec.data.val}: the validation file is the training file; split the data first "
+            "(tempermd dataset), or the best epoch is chosen by memory"
+        )
     return TrainingInputs(
         spec_sha256=sha256_json(with_paths(spec, lambda _: "").model_dump(mode="json")),
         train_sha256=sha256_file(spec.data.train),
