@@ -195,9 +195,8 @@ def train(
     Example: tempermd train studies/synthetic/train.toml -o base/
     """
     from tempermd import training
-    from tempermd.records import read_spec
 
-    print(training.train(read_spec(spec, training.TrainSpec), output, threads=threads))
+    print(training.train(spec, output, threads=threads))
 
 
 @app.command()
@@ -214,9 +213,8 @@ def finetune(
     Example: tempermd finetune --from base/best.ckpt tubes.toml -o tuned/
     """
     from tempermd import training
-    from tempermd.records import read_spec
 
-    print(training.finetune(base, read_spec(spec, training.TrainSpec), output, threads=threads))
+    print(training.finetune(base, spec, output, threads=threads))
 
 
 @app.command()

@@ -222,12 +222,14 @@ def build(
     new_folder(output)
     for name, members in parts.items():
         write_structures(output / f"{name}.extxyz", on_one_scale(members, references, scale))
-    figures = [a.info["convergence_eV_per_A"] for a in frames if "convergence_eV_per_A" in a.info]
+    everything = [atoms for members in parts.values() for atoms in members]
+    figures = [a.info.get("convergence_eV_per_A") for a in everything]
+    figures = [figure for figure in figures if figure is not None]
     record = DatasetRecord(
         files={f"{name}.extxyz": sha256_file(output / f"{name}.extxyz") for name in parts},
         frames={name: len(members) for name, members in parts.items()},
         atoms={name: sum(map(len, members)) for name, members in parts.items()},
-        sources={source_of(a): str(a.info.get("source_version", "")) for a in frames},
+        sources={source_of(a): str(a.info.get("source_version", "")) for a in everything},
         reference_energies_eV=references,
         energy_scale=scale,
         convergence_eV_per_A=float(max(figures)) if figures else None,

