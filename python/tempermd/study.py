@@ -23,7 +23,7 @@ from tempermd.records import (
     write_record,
     write_spec,
 )
-from tempermd.training import DataSpec, TrainSpec
+from tempermd.training import DataSpec, TrainingSpec, TrainSpec
 from tempermd.training.models import ModelSpec
 
 RESULT = "study.json"
@@ -102,7 +102,7 @@ def run(spec_path: Path, output: Path, workers: int | None = None) -> tuple[Path
     spec = _with_absolute_paths(read_spec(spec_path, StudySpec), spec_path.resolve().parent)
     if spec.data.test is None:
         raise UserError(f"{spec_path}: key 'data.test' is missing; a study compares test errors")
-    _check_robustness(spec, spec_path)
+    _check_parts(spec, spec_path)
     _open_folder(spec, output)
     chosen = _train_arms(spec, output, workers)
     models = {}
@@ -143,10 +143,22 @@ def _with_absolute_paths(spec: StudySpec, folder: Path) -> StudySpec:
     return spec.model_copy(update=changes)
 
 
-def _check_robustness(spec: StudySpec, origin: Path) -> None:
-    """Find faults of the MD part before hours of training, not after."""
+def _check_parts(spec: StudySpec, origin: Path) -> None:
+    """Find faults of trainings and MD before hours of training, not after."""
+    for arm in spec.arms.values():
+        _train_spec(spec, arm, arm.learning_rates[0], f"{origin} ")
     raw = {"models": {arm: arm for arm in spec.arms}} | spec.robustness
     parse_spec(raw, RobustnessSpec, f"{origin} [robustness]")
+
+
+def _train_spec(spec: StudySpec, arm: ArmSpec, rate: float, origin: str = "") -> TrainSpec:
+    """Return the training of an arm at a rate."""
+    settings = spec.training | {"learning_rate": rate, "max_steps": arm.max_steps}
+    return TrainSpec(
+        model=spec.model,
+        data=spec.data,
+        training=parse_spec(settings, TrainingSpec, f"{origin}[training]"),
+    )
 
 
 def _identity(spec: StudySpec) -> str:
@@ -194,13 +206,7 @@ def _train_arms(spec: StudySpec, output: Path, workers: int | None) -> dict[str,
 def _train_one(task: tuple[StudySpec, str, float, Path]) -> None:
     spec, name, rate, folder = task
     arm = spec.arms[name]
-    settings = spec.training | {"learning_rate": rate, "max_steps": arm.max_steps}
-    raw = {
-        "model": spec.model.model_dump(),
-        "data": spec.data.model_dump(),
-        "training": settings,
-    }
-    train_spec = parse_spec(raw, TrainSpec, "[training]")
+    train_spec = _train_spec(spec, arm, rate)
     options: dict[str, Any] = {"resume": True, "threads": 1, "progress": False}
     if arm.base is None:
         training.train(train_spec, folder, **options)
@@ -245,7 +251,7 @@ def _study(
                 censored=sum(not a.survived and not a.failed for a in usable),
                 infrastructure_failures=len(own) - len(usable),
                 verdict=judged[arm].verdict,
-                first_events=[_first_event(analysis) for analysis in usable if analysis.failed],
+                first_events=[_first_events(analysis) for analysis in usable if analysis.failed],
             )
         )
     return Study(
@@ -265,13 +271,14 @@ def _versions() -> dict[str, str]:
     return lmp.versions()
 
 
-def _first_event(analysis: Any) -> str:
-    """Say what the first fatal or severe event of a run was, and when."""
+def _first_events(analysis: Any, most: int = 3) -> str:
+    """Say which kinds of fatal or severe events a run had first, and when each began."""
     severe = [event for event in analysis.events if event.severity in ("fatal", "severe")]
-    if not severe:
-        return f"seed {analysis.label.seed}: {analysis.reason}"
-    first = min(severe, key=lambda event: (event.time_ps, event.kind))
-    return f"seed {analysis.label.seed}: {first.kind} at {first.time_ps:.2f} ps"
+    first: dict[str, float] = {}
+    for event in sorted(severe, key=lambda event: (event.time_ps, event.kind)):
+        first.setdefault(event.kind.replace("_", " "), event.time_ps)
+    told = [f"{kind} {time_ps:.2f}" for kind, time_ps in first.items()][:most]
+    return f"seed {analysis.label.seed}: {', '.join(told) or analysis.reason}"
 
 
 HEADS = (
@@ -283,7 +290,7 @@ HEADS = (
     "energy RMSE, meV/atom",
     "survived",
     "verdict",
-    "first event",
+    "first events, ps",
 )
 
 
