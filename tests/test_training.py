@@ -308,7 +308,7 @@ def test_refuses_training_without_a_model(tmp_path: Path) -> None:
     [
         ("energy=", "my_energy=", "frame 0 has no energy"),
         (":forces:", ":my_forces:", "frame 0 has no forces"),
-        ("energy=", "energy=nan my_energy=", "frame 0 has a label 'energy' that is not finite"),
+        ("energy=", "energy=nan my_energy=", "frame 0: energy not finite"),
     ],
 )
 def test_refuses_bad_labels(tmp_path: Path, old: str, new: str, named: str) -> None:
@@ -326,7 +326,7 @@ def test_names_the_frame_that_is_bad(tmp_path: Path) -> None:
     frames = morse_frames(4, 1)
     frames[2].calc.results["forces"][5, 1] = np.nan
     spec = write_case(tmp_path, (frames, morse_frames(1, 2), morse_frames(1, 3)))
-    with pytest.raises(UserError, match=r"train.xyz: frame 2 has a label 'forces'"):
+    with pytest.raises(UserError, match=r"train.xyz: frame 2: forces not finite"):
         train(spec, tmp_path / "out", **QUIET)
 
 
@@ -337,7 +337,7 @@ def test_refuses_missing_empty_and_foreign_data(tmp_path: Path) -> None:
         train(spec, tmp_path / "out", **QUIET)
     for text in ("", "this is no extxyz\n"):
         (tmp_path / "val.xyz").write_text(text)
-        with pytest.raises(UserError, match=r"val.xyz: (holds no frames|not readable)"):
+        with pytest.raises(UserError, match=r"val.xyz: (holds no frames|cannot be read)"):
             train(spec, tmp_path / "out2", **QUIET)
         shutil.rmtree(tmp_path / "out2", ignore_errors=True)
 

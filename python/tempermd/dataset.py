@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -52,17 +53,24 @@ def read_labelled(path: Path | str) -> list[Atoms]:
         Names the file, the frame and what is wrong with it.
     """
     frames = read_structures(path)
+    check_labels(frames, str(path))
+    return frames
+
+
+def check_labels(frames: Sequence[Atoms], origin: str) -> None:
+    """Refuse frames without finite energies and forces; ``origin`` starts the message."""
     for number, atoms in enumerate(frames):
+        if len(atoms) == 0:
+            raise UserError(f"{origin}: frame {number} has no atoms")
         results = atoms.calc.results if atoms.calc is not None else {}
         for name in ("energy", "forces"):
             if name not in results:
                 raise UserError(
-                    f"{path}: frame {number} has no {name}; expected an extxyz with 'energy' "
-                    "and 'forces' per frame (label it first: tempermd label)"
+                    f"{origin}: frame {number} has no {name}; label it (tempermd label) or, if "
+                    f"the label has another name in the file, rename it to '{name}'"
                 )
             if not np.isfinite(results[name]).all():
-                raise UserError(f"{path}: frame {number}: {name} not finite (NaN or Inf)")
-    return frames
+                raise UserError(f"{origin}: frame {number}: {name} not finite (NaN or Inf)")
 
 
 def read_structures(path: Path | str) -> list[Atoms]:
@@ -107,11 +115,32 @@ def source_of(atoms: Atoms) -> str:
     return str(atoms.info.get("source", UNKNOWN_SOURCE))
 
 
-def reference_energies(frames: list[Atoms]) -> dict[str, dict[str, float]]:
-    """Fit reference energies per source and element by least squares over compositions.
+def fit_energies(counts: np.ndarray, energies_eV: np.ndarray) -> np.ndarray:
+    """Fit one energy per column of ``counts`` to energies per atom, by least squares.
 
-    Solves min sum_k (E_k - sum_s n_ks E0_s)^2 for each source; of several solutions (always
-    the same composition) the one of smallest norm.
+    Minimises sum_f (E_f / N_f - sum_t x_ft e_t)^2 with fractions x_ft, so that the residuals
+    per atom have zero mean. Where compositions do not tell types apart, the solution of least
+    norm is taken, and absent types get zero.
+
+    Parameters
+    ----------
+    counts
+        Atoms of each type in each frame, shape (F, T).
+    energies_eV
+        One total energy per frame, shape (F,), eV.
+
+    Returns
+    -------
+    numpy.ndarray
+        Energy per atom of each type, shape (T,), eV.
+    """
+    n_atoms = counts.sum(axis=1)
+    fractions = counts / n_atoms[:, None]
+    return np.linalg.lstsq(fractions, np.asarray(energies_eV) / n_atoms, rcond=None)[0]
+
+
+def reference_energies(frames: list[Atoms]) -> dict[str, dict[str, float]]:
+    """Fit reference energies per source and element (see `fit_energies`).
 
     Returns
     -------
@@ -124,7 +153,7 @@ def reference_energies(frames: list[Atoms]) -> dict[str, dict[str, float]]:
         symbols = sorted({symbol for atoms in own for symbol in atoms.symbols})
         counts = np.array([[Counter(a.symbols)[s] for s in symbols] for a in own], dtype=float)
         energies = np.array([a.get_potential_energy() for a in own])
-        solution = np.linalg.lstsq(counts, energies, rcond=None)[0]
+        solution = fit_energies(counts, energies)
         references[source] = dict(zip(symbols, solution.tolist(), strict=True))
     return references
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tempermd.dataset import read_labelled
 from tempermd.records import (
     UserError,
     read_record,
@@ -24,7 +25,6 @@ from tempermd.training.data import (
     LabelledFrame,
     average_neighbors,
     force_rms,
-    read_labelled,
     reference_energies,
     subset,
     to_labelled,

@@ -1,14 +1,14 @@
-"""Labelled structures for training: reading, checking, statistics, reference energies."""
+"""Labelled structures for training: graphs, statistics, reference energies."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tempermd.dataset import fit_energies
 from tempermd.records import UserError
 from tempermd.training.graphs import Graph, atom_types, build_graph
 
@@ -25,39 +25,6 @@ class LabelledFrame:
     graph: Graph
     energy_eV: float
     forces_eV_A: np.ndarray
-
-
-def read_labelled(path: Path | str) -> list[Atoms]:
-    """Read an extxyz file whose frames all carry finite energies (eV) and forces (eV/Å)."""
-    import ase.io
-
-    path = Path(path)
-    if not path.is_file():
-        raise UserError(f"{path}: no such data file")
-    try:
-        frames = ase.io.read(path, index=":", format="extxyz")
-    except (ValueError, KeyError, IndexError, StopIteration, OSError) as error:
-        raise UserError(f"{path}: not readable as extxyz ({error})") from None
-    if not frames:
-        raise UserError(f"{path}: holds no frames")
-    check_labels(frames, str(path))
-    return frames
-
-
-def check_labels(frames: Sequence[Atoms], origin: str) -> None:
-    """Refuse frames without finite energies and forces; ``origin`` starts the message."""
-    for number, atoms in enumerate(frames):
-        results = atoms.calc.results if atoms.calc is not None else {}
-        for name in ("energy", "forces"):
-            if name not in results:
-                raise UserError(
-                    f"{origin}: frame {number} has no {name}; label it (tempermd label) or, if "
-                    f"the label has another name in the file, rename it to '{name}'"
-                )
-            if not np.all(np.isfinite(results[name])):
-                raise UserError(f"{origin}: frame {number} has a label '{name}' that is not finite")
-        if len(atoms) == 0:
-            raise UserError(f"{origin}: frame {number} has no atoms")
 
 
 def to_labelled(
@@ -104,25 +71,11 @@ def force_rms(frames: Sequence[LabelledFrame]) -> float:
 def reference_energies(
     frames: Sequence[Atoms], energies_eV: np.ndarray, type_names: Sequence[str]
 ) -> dict[str, float]:
-    """Fit one energy per type to energies per atom, by least squares.
-
-    Minimises :math:`\\sum_f (E_f/N_f - \\sum_t x_{ft} e_t)^2` with fractions
-    :math:`x_{ft}`; the residuals then have zero mean. Where compositions do not tell types
-    apart the solution of least norm is taken, so absent types get zero.
-
-    Parameters
-    ----------
-    energies_eV
-        One total energy per frame, shape (F,), eV.
-    """
+    """Fit one energy per type to one total energy (eV) per frame: see `dataset.fit_energies`."""
     counts = np.stack(
         [np.bincount(atom_types(atoms, type_names), minlength=len(type_names)) for atoms in frames]
     )  # (F, T)
-    n_atoms = counts.sum(axis=1)
-    solution, *_ = np.linalg.lstsq(
-        counts / n_atoms[:, None], np.asarray(energies_eV) / n_atoms, rcond=None
-    )
-    return {name: float(value) for name, value in zip(type_names, solution, strict=True)}
+    return dict(zip(type_names, fit_energies(counts, energies_eV).tolist(), strict=True))
 
 
 def to_nequip(frame: LabelledFrame) -> dict[str, torch.Tensor]:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from tempermd.dataset import check_labels, read_labelled
 from tempermd.records import Record
-from tempermd.training.data import check_labels, read_labelled
 from tempermd.training.graphs import build_graph, predict
 from tempermd.training.models import energy_only, load_checkpoint
 
