@@ -145,7 +145,8 @@ def test_nanotube_runs_the_shipped_model_with_nothing_set(tmp_path: Path) -> Non
     run_input("nanotube.in", tmp_path, ramp=20, steps=20)
     _, rows = thermo(tmp_path / "log.lammps")
     assert rows[-1, 0] == 40
-    assert np.ptp(rows[:, 6]) / 128 < 1e-3  # eV/atom in 20 fs
+    hold = rows[rows[:, 0] >= 20]  # Econserve starts anew with the hold's thermostat
+    assert np.ptp(hold[:, 6]) / 128 < 1e-4  # eV/atom in 10 fs
 
 
 def test_an_unknown_potential_is_named(tmp_path: Path) -> None:

@@ -98,9 +98,15 @@ def _xtb_source(spec: SourceSpec) -> tuple[Source, Any]:
 
 def _sevennet_source(spec: SourceSpec) -> tuple[Source, Any]:
     """Open SevenNet-0, whose weights come inside the sevenn package."""
-    from sevenn.calculator import SevenNetCalculator
+    import torch
 
     _refuse_settings(spec)
+    originals = torch.index_select, torch.select
+    from sevenn.calculator import SevenNetCalculator
+
+    # torch_geometric, which sevenn imports, puts Python functions in their place that
+    # TorchScript cannot compile: no model could be deployed in this process any more
+    torch.index_select, torch.select = originals
     with warnings.catch_warnings():
         # accelerators are for GPUs; on the CPU there is nothing to be advised of
         warnings.filterwarnings("ignore", "No tensor product accelerator")
