@@ -124,6 +124,7 @@ def deploy_model(
     with atomic_write(output) as temporary:
         with torchscript_deprecation_known():
             save_torchscript_model(energy_only, described, str(temporary), device)
+        _strip_debug_records(temporary)
         differences = _compare(temporary, structures, references, device)
         if not differences[1] <= tolerance:
             raise UserError(
@@ -144,6 +145,28 @@ def deploy_model(
         max_force_difference_eV_per_A=differences[1],
         max_stress_difference_eV_per_A3=differences[2],
     )
+
+
+def _strip_debug_records(path: Path) -> None:
+    """Rewrite a TorchScript archive without its debug records, under a fixed inner name.
+
+    Debug records hold source lines and absolute paths of the machine that deployed; no one who
+    runs the model needs them.
+    """
+    import io
+
+    import torch
+
+    written_by_torch = ("version", "byteorder", ".data/serialization_id")
+    reader = torch._C.PyTorchFileReader(str(path))
+    buffer = io.BytesIO()
+    writer = torch._C.PyTorchFileWriter(buffer)
+    for name in reader.get_all_records():
+        if not name.endswith(".debug_pkl") and name not in written_by_torch:
+            content = reader.get_record(name)
+            writer.write_record(name, content, len(content))
+    writer.write_end_of_file()
+    path.write_bytes(buffer.getvalue())
 
 
 @contextmanager
