@@ -343,12 +343,10 @@ def test_refuses_a_model_of_nequip_compile(tmp_path: Path) -> None:
         model_info(tmp_path / "theirs.nequip.pth")
 
 
-def test_no_path_of_the_deploying_machine_is_in_the_file(make_model: Callable[..., Path]) -> None:
+def test_no_path_of_the_deploying_machine_is_in_the_file(deployed: Path) -> None:
     """TorchScript's debug records would hold the folder of every module that was scripted."""
-    import zipfile
-
     import torch
 
     folder = str(Path(torch.__file__).parent.parent).encode()
-    with zipfile.ZipFile(make_model()) as archive:
+    with zipfile.ZipFile(deployed) as archive:
         assert not [name for name in archive.namelist() if folder in archive.read(name)]

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
-from ase import Atoms
 
 from tempermd.records import (
     Record,
@@ -18,6 +17,9 @@ from tempermd.records import (
     sha256_file,
     write_record,
 )
+
+if TYPE_CHECKING:
+    from ase import Atoms
 
 UNKNOWN_SOURCE = "unknown"
 
