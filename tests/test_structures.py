@@ -109,3 +109,16 @@ def test_sampled_tubes_are_hot_and_whole() -> None:
 def test_empty_spec_is_refused() -> None:
     with pytest.raises(UserError, match="no tubes and no amorphous cells"):
         make(StructureSpec())
+
+
+def test_finished_trajectories_are_not_made_again(tmp_path: Path) -> None:
+    """Take away one of three parts: the second call makes that one anew and no other."""
+    first = make(SMALL, workers=2, parts=tmp_path)
+    parts = sorted(tmp_path.iterdir(), key=lambda path: path.name)
+    assert len(parts) == 3
+    parts[0].unlink()
+    before = {path: path.stat().st_mtime_ns for path in parts[1:]}
+    second = make(SMALL, workers=2, parts=tmp_path)
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    for one, other in zip(first, second, strict=True):
+        assert np.array_equal(one.positions, other.positions)

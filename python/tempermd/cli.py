@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -65,7 +66,7 @@ def structures(
     output: Annotated[Path, typer.Option("--output", "-o", help="The extxyz to write.")],
     workers: Workers = None,
 ) -> None:
-    """Make structures from a spec.
+    """Make structures from a spec; goes on where it was stopped.
 
     Example: tempermd structures studies/tubes/structures.toml -o tubes.extxyz
     """
@@ -73,8 +74,10 @@ def structures(
     from tempermd import structures as station
     from tempermd.records import read_spec
 
-    frames = station.make(read_spec(spec, station.StructureSpec), workers)
+    parts = output.with_name(output.name + ".parts")
+    frames = station.make(read_spec(spec, station.StructureSpec), workers, parts)
     print(dataset.write_structures(output, frames))
+    shutil.rmtree(parts)
 
 
 @app.command()

@@ -138,8 +138,13 @@ def write_data(path: Path | str, atoms: Atoms) -> Path:
     return path
 
 
-def make(spec: StructureSpec, workers: int | None = None) -> list[Atoms]:
+def make(spec: StructureSpec, workers: int | None = None, parts: Path | None = None) -> list[Atoms]:
     """Make all structures of a spec; one independent LAMMPS run per trajectory.
+
+    Parameters
+    ----------
+    parts
+        Folder that keeps each finished trajectory, so that a second call makes only the rest.
 
     Returns
     -------
@@ -148,13 +153,23 @@ def make(spec: StructureSpec, workers: int | None = None) -> list[Atoms]:
         ``structure``, ``trajectory`` (frames that must stay together in a split),
         ``temperature_K`` or ``density_g_cm3``.
     """
-    tasks = list(_tube_tasks(spec)) + list(_amorphous_tasks(spec))
-    if not tasks:
+    runs = list(_tube_runs(spec)) + list(_amorphous_runs(spec))
+    if not runs:
         raise UserError("the structure spec names no tubes and no amorphous cells")
-    made: dict[int, list[Atoms]] = {}
-    for index, outcome in run_tasks(_sample, tasks, workers=workers, title="structures"):
-        made[index] = outcome
-    return [atoms for index in sorted(made) for atoms in made[index]]
+    with tempfile.TemporaryDirectory(prefix="tempermd-") as scratch:
+        folder = parts or Path(scratch)
+        files = [folder / f"{sha256_json(run.model_dump(mode='json'))[:24]}.extxyz" for run in runs]
+        tasks = [(run, file) for run, file in zip(runs, files, strict=True) if not file.exists()]
+        for _ in run_tasks(_sample, tasks, workers=workers, title="structures"):
+            pass
+        return [atoms for file in files for atoms in _read(file)]
+
+
+def _read(path: Path) -> list[Atoms]:
+    """Read the frames of one finished trajectory."""
+    from ase.io import read
+
+    return read(path, ":")
 
 
 class _Run(Spec):
@@ -170,7 +185,7 @@ class _Run(Spec):
     info: dict[str, str | float]
 
 
-def _tube_tasks(spec: StructureSpec) -> Iterator[_Run]:
+def _tube_runs(spec: StructureSpec) -> Iterator[_Run]:
     for number, tube in enumerate(spec.tubes):
         for temperature_K in tube.temperatures_K:
             for repeat in range(tube.trajectories):
@@ -196,7 +211,7 @@ def _tube_tasks(spec: StructureSpec) -> Iterator[_Run]:
                 )
 
 
-def _amorphous_tasks(spec: StructureSpec) -> Iterator[_Run]:
+def _amorphous_runs(spec: StructureSpec) -> Iterator[_Run]:
     for cells in spec.amorphous:
         for density in cells.densities_g_cm3:
             for repeat in range(cells.cells):
@@ -243,10 +258,11 @@ def _start(run: _Run) -> Atoms:
     return random_cell(run.amorphous.atoms, run.density_g_cm3, run.seed)
 
 
-def _sample(run: _Run) -> list[Atoms]:
-    """Run LAMMPS in a scratch folder and return its last ``run.frames`` frames."""
-    from ase.io import read
+def _sample(task: tuple[_Run, Path]) -> None:
+    """Run LAMMPS in a scratch folder and leave its last ``frames`` frames in a file."""
+    from ase.io import read, write
 
+    run, file = task
     start = _start(run)
     with tempfile.TemporaryDirectory(prefix="tempermd-") as scratch:
         write_data(Path(scratch) / "start.data", start)
@@ -258,7 +274,9 @@ def _sample(run: _Run) -> list[Atoms]:
         if result.exit_code != 0:
             raise UserError(f"LAMMPS failed while sampling {run.info}: {result.stdout_tail}")
         frames = read(Path(scratch) / "frames", ":", format="lammps-dump-text")
-    return [_dressed(frame, start, run.info) for frame in frames[-run.frames :]]
+    with atomic_write(file) as temporary:
+        kept = [_dressed(frame, start, run.info) for frame in frames[-run.frames :]]
+        write(temporary, kept, format="extxyz")
 
 
 def _dressed(frame: Atoms, start: Atoms, info: dict[str, str | float]) -> Atoms:
