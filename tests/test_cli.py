@@ -33,6 +33,7 @@ def tempermd(*arguments: str | Path, cwd: Path | None = None, program: str = "te
         (["deploy", "no.ckpt", "-o", "x.nequip.pth"], "no.ckpt"),
         (["model-info", "no.nequip.pth"], "no.nequip.pth"),
         (["robustness", "no.nequip.pth", "-o", "x"], "no.nequip.pth"),
+        (["robustness", "no.pth", "-o", "x"], "expected a model made by deploy-model"),
         (["analyse", "no.dump"], "no.dump"),
         (["collect", "no", "-o", "x"], "no run in it"),
         (["run-one", "no/case.json", "--root", "x"], "not a run directory"),

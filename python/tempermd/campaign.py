@@ -33,7 +33,7 @@ CONTROL = "LCBOP"
 """Name of the control in reports; no model may have it."""
 SHIPPED_STRUCTURE = "tube_8_8.data"
 PLAN = "campaign.json"
-MODEL_SUFFIXES = (".nequip.pth", ".nequip.pt2")
+MODEL_SUFFIX = ".nequip.pth"
 DATA_SUFFIXES = (".data", ".lmp", ".lammps-data")
 VACUUM_A = 10.0
 
@@ -101,7 +101,7 @@ class CampaignPlan(Record):
 def file_stem(path: str | Path) -> str:
     """Return a file's name without the suffixes of models and data files."""
     name = Path(path).name
-    for suffix in (*MODEL_SUFFIXES, *DATA_SUFFIXES):
+    for suffix in (MODEL_SUFFIX, *DATA_SUFFIXES):
         if name.endswith(suffix):
             return name.removesuffix(suffix)
     return Path(path).stem
@@ -137,6 +137,8 @@ def plan(spec: RobustnessSpec, folder: Path | str) -> list[Case]:
 
 
 def _arm(name: str, path: str) -> dict[str, Any]:
+    if not path.endswith(MODEL_SUFFIX):
+        raise UserError(f"{path}: expected a model made by deploy-model, NAME{MODEL_SUFFIX}")
     return {
         "potential": "nequip",
         "model": str(Path(path).resolve()),

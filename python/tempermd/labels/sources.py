@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Literal
 
 import numpy as np
@@ -107,11 +108,31 @@ def _sevennet_source(spec: SourceSpec) -> tuple[Source, Any]:
     # torch_geometric, which sevenn imports, puts Python functions in their place that
     # TorchScript cannot compile: no model could be deployed in this process any more
     torch.index_select, torch.select = originals
-    with warnings.catch_warnings():
+
+    class SinglePrecision(SevenNetCalculator):
+        """SevenNet, which breaks where nequip has made double precision torch's default."""
+
+        def calculate(self, *args: Any, **kwargs: Any) -> None:
+            with _default_single_precision():
+                super().calculate(*args, **kwargs)
+
+    with warnings.catch_warnings(), _default_single_precision():
         # accelerators are for GPUs; on the CPU there is nothing to be advised of
         warnings.filterwarnings("ignore", "No tensor product accelerator")
-        calculator = SevenNetCalculator("7net-0", device="cpu")
+        calculator = SinglePrecision("7net-0", device="cpu")
     return Source(name="sevennet-0", version=_version("sevenn"), settings={}), calculator
+
+
+@contextmanager
+def _default_single_precision() -> Iterator[None]:
+    import torch
+
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
 
 
 def _ase_source(spec: SourceSpec) -> tuple[Source, Any]:
