@@ -18,21 +18,30 @@ GATE_LIMIT_EV_PER_A = 0.05
 
 
 def measure(
-    frames: list[Atoms], spec: SourceSpec, source: Source, parts: Path, workers: int
+    frames: list[Atoms], spec: SourceSpec, source: Source, parts: Path, workers: int | None
 ) -> None:
     """Measure one frame per group: how forces change when the periodic axes double.
 
-    The Gamma point of a doubled cell samples the zone boundary of the single one, so the
-    change bounds what a wider sampling would do (rms over atoms and components, eV/A).
+    The Gamma point of a doubled cell samples the zone boundary of the single one too, so the
+    change (rms over atoms and components, eV/A) tells how far the single one is from converged.
     """
     tasks = {}
     for frame in frames:
         key = cell_key(frame, source)
-        path = parts / f"gate-{key}.json"
+        path = _figure_file(parts, key)
         if not path.exists():
             tasks.setdefault(key, (frame, spec, str(path)))
     for _ in run_tasks(_gate_one, list(tasks.values()), workers=workers, title="convergence gate"):
         pass
+
+
+def _figure_file(parts: Path, key: str) -> Path:
+    return parts / f"gate-{key}.json"
+
+
+def read_figure(parts: Path, key: str) -> float:
+    """Return the measured figure of a convergence group, eV/A."""
+    return float(json.loads(_figure_file(parts, key).read_text()))
 
 
 def _gate_one(task: tuple[Atoms, SourceSpec, str]) -> None:
@@ -51,8 +60,9 @@ def force_change(atoms: Atoms, calculator: Any) -> float:
 
 
 def cell_key(atoms: Atoms, source: Source) -> str:
-    """Name a convergence group: same composition, same cell, same source settings."""
+    """Name a convergence group: same structure, composition, cell and source settings."""
     content = [
+        str(atoms.info.get("structure", "")),
         sorted(atoms.numbers.tolist()),
         np.round(atoms.cell.lengths()[atoms.pbc], 1).tolist(),
         source.model_dump(mode="json"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -48,36 +49,18 @@ def label(
         For a source that cannot be opened, and for labels that fail the gate: these frames
         are written to ``<output>.refused.extxyz``, the good ones to ``output``.
     """
-    from ase.io import read, write
-
     if not frames:
         raise UserError("no structures to label")
     source, _ = open_source(spec)
     parts = output.with_name(output.name + ".parts")
     parts.mkdir(parents=True, exist_ok=True)
-    keys = [_key(frame, source) for frame in frames]
     if source.gamma_only:
         convergence.measure(frames, spec, source, parts, workers)
-    missing = [
-        (frame, spec, source, str(parts / f"{key}.extxyz"))
-        for key, frame in zip(keys, frames, strict=True)
-        if not (parts / f"{key}.extxyz").exists()
-    ]
-    for _ in run_tasks(_label_one, missing, workers=workers, title=f"labels by {source.name}"):
-        pass
-    labelled = [read(parts / f"{key}.extxyz") for key in keys]
-    if source.gamma_only:
-        for atoms in labelled:
-            figure = json.loads(
-                (parts / f"gate-{convergence.cell_key(atoms, source)}.json").read_text()
-            )
-            atoms.info["convergence_eV_per_A"] = figure
+    labelled = _label_all(frames, spec, source, parts, workers)
     refused = [a for a in labelled if a.info.get("convergence_eV_per_A", 0) > gate_limit_eV_per_A]
     good = [a for a in labelled if a.info.get("convergence_eV_per_A", 0) <= gate_limit_eV_per_A]
-    for path, chosen in ((output, good), (_refused_path(output), refused)):
-        if chosen:
-            with atomic_write(path) as temporary:
-                write(temporary, chosen, format="extxyz")
+    _write(output, good)
+    _write(_refused_path(output), refused)
     if refused:
         worst = max(a.info["convergence_eV_per_A"] for a in refused)
         raise UserError(
@@ -86,18 +69,42 @@ def label(
             f"doubled; use longer cells or a higher electronic temperature. They are in "
             f"{_refused_path(output)}, the others in {output if good else 'no file'}"
         )
-    _remove_parts(parts)
+    shutil.rmtree(parts)
     return output
+
+
+def _label_all(
+    frames: list[Atoms], spec: SourceSpec, source: Source, parts: Path, workers: int | None
+) -> list[Atoms]:
+    """Label what has no part yet, and return all labels in the order of the frames."""
+    from ase.io import read
+
+    files = [parts / f"{_key(frame, source)}.extxyz" for frame in frames]
+    missing = [
+        (frame, spec, source, str(file))
+        for frame, file in zip(frames, files, strict=True)
+        if not file.exists()
+    ]
+    for _ in run_tasks(_label_one, missing, workers=workers, title=f"labels by {source.name}"):
+        pass
+    labelled = [read(file) for file in files]
+    if source.gamma_only:
+        for atoms in labelled:
+            key = convergence.cell_key(atoms, source)
+            atoms.info["convergence_eV_per_A"] = convergence.read_figure(parts, key)
+    return labelled
+
+
+def _write(path: Path, frames: list[Atoms]) -> None:
+    from ase.io import write
+
+    if frames:
+        with atomic_write(path) as temporary:
+            write(temporary, frames, format="extxyz")
 
 
 def _refused_path(output: Path) -> Path:
     return output.with_name(output.stem + ".refused" + output.suffix)
-
-
-def _remove_parts(parts: Path) -> None:
-    for path in parts.iterdir():
-        path.unlink()
-    parts.rmdir()
 
 
 def _key(atoms: Atoms, source: Source) -> str:
