@@ -125,3 +125,26 @@ def test_interrupted_labelling_goes_on(tmp_path: Path) -> None:
     labelled = read(tmp_path / "out.extxyz", ":")
     assert [np.allclose(a.positions, b.positions) for a, b in zip(labelled, frames, strict=True)]
     assert len(labelled) == 60
+
+
+def test_run_one_and_collect_are_the_halves_of_robustness(tmp_path: Path) -> None:
+    """A scheduler's way: plan here, run each case by its file, collect at the end."""
+    from tempermd import campaign
+
+    spec = campaign.RobustnessSpec(
+        models={}, control=True, temperatures_K=[300], seeds=[1], ramp_ps=0, hold_ps=0.1
+    )
+    (case,) = campaign.plan(spec, tmp_path)
+    planned = tmp_path / "planned"
+    planned.mkdir()
+    (planned / "case.json").write_text(case.model_dump_json())
+    arguments = ["run-one", planned / "case.json", "--root", tmp_path / "runs"]
+    code, out, _ = tempermd(*arguments)
+    assert (code, out) == (0, str(tmp_path / "runs" / case.id))
+    result = tmp_path / "runs" / case.id / "result.json"
+    before = result.stat().st_mtime_ns
+    assert tempermd(*arguments)[0] == 0
+    assert result.stat().st_mtime_ns == before
+    code, out, err = tempermd("collect", tmp_path / "runs", "-o", tmp_path / "report")
+    assert (code, out) == (0, str(tmp_path / "report" / "report.html")), err
+    assert (tmp_path / "report" / "summary.json").exists()
