@@ -64,3 +64,15 @@ def make_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
         return Path(shutil.copy(made[key], Path(target) / "model.nequip.pth"))
 
     return make
+
+
+EXTRAS = {"xtb": ("tblite", "xtb"), "sevennet-0": ("sevenn", "sevennet")}
+
+
+def skip_without(source: str) -> None:
+    """Skip a test whose label source is an extra that is not installed."""
+    from importlib.util import find_spec
+
+    package, extra = EXTRAS.get(source, ("", ""))
+    if package and find_spec(package) is None:
+        pytest.skip(f"label source {source} needs pip install 'tempermd[{extra}]'")

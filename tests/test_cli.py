@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from ase.io import read, write
 
+from conftest import skip_without
 from tempermd.structures import nanotube
 
 BIN = Path(sys.executable).parent
@@ -100,6 +101,7 @@ def test_used_output_is_refused(tmp_path: Path) -> None:
 
 def test_interrupted_labelling_goes_on(tmp_path: Path) -> None:
     """Ctrl-C leaves what is done; the same call again labels the rest."""
+    skip_without("xtb")
     frames = []
     for number in range(60):
         atoms = nanotube(4, 0, 8.0, periodic=False)

@@ -9,6 +9,7 @@ from ase import Atoms
 from ase.build import bulk
 from ase.io import read
 
+from conftest import skip_without
 from tempermd import labels
 from tempermd.labels import SourceSpec
 from tempermd.labels.convergence import force_change
@@ -34,6 +35,7 @@ def crystal() -> Atoms:
 
 def opened(name: str) -> object:
     """Return the ASE calculator of a source."""
+    skip_without(name)
     return labels.open_source(SourceSpec(name=name))[1]
 
 
@@ -132,6 +134,7 @@ def test_force_change_is_nothing_for_a_source_without_k_points(crystal: Atoms) -
 
 def test_gate_refuses_short_cells_and_keeps_them_apart(tmp_path: Path) -> None:
     """A (4,0) tube of one period: its Gamma point says nothing about the infinite tube."""
+    skip_without("xtb")
     short = nanotube(4, 0, 4.0)
     short.rattle(0.05, seed=1)
     with pytest.raises(UserError, match="1 of 1 labels fail the convergence gate"):
@@ -145,6 +148,7 @@ def test_gate_refuses_short_cells_and_keeps_them_apart(tmp_path: Path) -> None:
 
 
 def test_molecules_need_no_gate(tmp_path: Path) -> None:
+    skip_without("xtb")
     ring = nanotube(4, 0, 3.0, periodic=False)
     ring.rattle(0.05, seed=1)
     back = read(labels.label([ring], SourceSpec(name="xtb"), tmp_path / "o.extxyz", workers=1))
@@ -169,6 +173,7 @@ def test_comparison_finds_the_error_put_in(crystal: Atoms) -> None:
     ],
 )
 def test_wrong_sources_are_refused(spec: SourceSpec, message: str) -> None:
+    skip_without(spec.name)
     with pytest.raises(UserError, match=message):
         labels.open_source(spec)
 
