@@ -125,8 +125,8 @@ def test_interrupted_labelling_goes_on(tmp_path: Path) -> None:
     kept = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert kept.returncode == 0, kept.stderr
     labelled = read(tmp_path / "out.extxyz", ":")
-    assert [np.allclose(a.positions, b.positions) for a, b in zip(labelled, frames, strict=True)]
-    assert len(labelled) == 60
+    for one, other in zip(labelled, frames, strict=True):
+        assert np.allclose(one.positions, other.positions, atol=1e-7)
 
 
 def test_run_one_and_collect_are_the_halves_of_robustness(tmp_path: Path) -> None:

@@ -23,8 +23,15 @@ def commands(page: Path) -> list[str]:
     return [line.split("  #")[0].strip() for line in lines if line and not line.startswith("#")]
 
 
+WITH_COMMANDS = [page for page in PAGES if commands(page)]
+
+
+def test_readme_has_commands_to_run() -> None:
+    assert ROOT / "README.md" in WITH_COMMANDS
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", WITH_COMMANDS, ids=lambda page: page.name)
 def test_commands_run(page: Path, tmp_path: Path) -> None:
     """Run a page's commands in order in a copy of the tree; `make` is what CI itself runs."""
     for name in COPIED:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import Field, PositiveFloat, PositiveInt, field_validator
 
 from tempermd import lmp, md
+from tempermd.dataset import read_structures
 from tempermd.engine import run_tasks
 from tempermd.md import Case, RunResult
 from tempermd.records import (
@@ -221,13 +222,7 @@ def prepare_structure(source: str | Path, target: Path) -> Path:
 
 
 def _read_structure(source: Path) -> Atoms:
-    from ase.io import read
-    from ase.io.formats import UnknownFileTypeError
-
-    try:
-        frames = read(source, index=":")
-    except (UnknownFileTypeError, ValueError, KeyError, IndexError, OSError) as error:
-        raise UserError(f"{source}: ASE cannot read it ({error}); give extxyz or data") from None
+    frames = read_structures(source)
     if len(frames) != 1 or len(frames[0]) == 0:
         raise UserError(f"{source}: expected one structure, found {len(frames)}")
     return frames[0]

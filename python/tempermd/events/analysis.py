@@ -198,6 +198,8 @@ def _analyse(run: _Run) -> Analysis:
         minima = SpuriousMinimum(run.limits.spurious_minimum, run.timestep_fs or 0.0)
         minima.update(run.quench)
         events += minima.finish()
+    else:
+        run.notes.append("no quenched frames: spurious minima were not looked for")
     first_ps, last_ps = _span(run, frames_seen)
     events += _crash(run, events, last_ps)
     event_counts = dict(sorted(Counter(event.kind for event in events).items()))
