@@ -76,13 +76,9 @@ void PairNequip::coeff(int narg, char **arg)
 
 void PairNequip::load_model(const std::string &name)
 {
-  if (utils::strmatch(name, "\\.pt2$"))
-    error->all(FLERR, "Model file {} is an AOTInductor file, which this version does not read: "
-                      "deploy the checkpoint as TorchScript with deploy-model -o NAME.nequip.pth",
-               name);
-  if (!utils::strmatch(name, "\\.nequip\\.pth$"))
-    error->all(FLERR, "Model file {} has the wrong extension: expected NAME.nequip.pth, as made "
-                      "by deploy-model", name);
+  if (!utils::strmatch(name, "\\.nequip\\.pt[h2]$"))
+    error->all(FLERR, "Model file {} has the wrong extension: expected NAME.nequip.pth or "
+                      "NAME.nequip.pt2, as made by deploy-model", name);
   model_path_ = utils::get_potential_file_path(name);
   if (model_path_.empty())
     error->all(FLERR, "Model file {} does not exist or is not readable, here or in the folders "
@@ -90,7 +86,7 @@ void PairNequip::load_model(const std::string &name)
   std::string fault;
   // error->all throws a LAMMPS exception itself, so it is called outside the try block
   try {
-    model_ = std::make_unique<tempermd::NequipModel>(model_path_);
+    model_ = std::make_unique<tempermd::NequipModel>(model_path_, "cpu");
   } catch (const tempermd::ModelError &failure) {
     fault = failure.what();
   }
@@ -222,7 +218,7 @@ tempermd::Evaluation PairNequip::evaluate()
   std::string fault;
   tempermd::Evaluation evaluation;
   try {
-    evaluation = model_->evaluate(graph_, graph_.n_atoms(), comm->nthreads);
+    evaluation = model_->evaluate(graph_, comm->nthreads);
   } catch (const tempermd::ModelError &failure) {
     fault = failure.what();
   }

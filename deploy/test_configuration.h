@@ -2,7 +2,7 @@
 // The small configuration inside a model file that shows whether the model computes as it should.
 #pragma once
 
-#include "nequip_model.h"
+#include "graph.h"
 
 namespace tempermd {
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ase import Atoms
 
 SUFFIX = ".nequip.pth"
-FORMAT_VERSION = "1"
+FORMAT_VERSION = "2"
 
 # eV/Å at forces of ordinary size: what rounding leaves, with a margin of about ten
 TOLERANCES_EV_A = {"float32": 5e-5, "float64": 1e-8}

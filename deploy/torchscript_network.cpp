@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: GPL-2.0-only
+// TorchScript files: of deploy-model (energies only) and of nequip-compile (gradients inside).
+#include "network.h"
+#include "torch_calls.h"
+
+#include <torch/csrc/autograd/autograd.h>
+#include <torch/csrc/jit/runtime/graph_executor.h>
+#include <torch/script.h>
+
+namespace tempermd {
+
+namespace {
+
+using ExtraFiles = std::unordered_map<std::string, std::string>;
+
+class TorchScriptNetwork : public Network {
+ public:
+  TorchScriptNetwork(torch::jit::Module module, const std::string &device, bool gradients_inside) :
+      module_(std::move(module)), device_(device), gradients_inside_(gradients_inside)
+  {
+  }
+
+  bool exact_with_ghosts() const override { return !gradients_inside_; }
+
+  Evaluation evaluate(const Graph &graph, int n_threads) override
+  {
+    ThreadCount threads(n_threads);
+    return guarded([&] { return run(graph); });
+  }
+
+ private:
+  Evaluation run(const Graph &graph)
+  {
+    // The optimizing executor records profiles first: its first calls take seconds, differ from
+    // later ones and, for models of this size, later ones are slower than the plain interpreter.
+    torch::jit::GraphOptimizerEnabledGuard no_profiling(false);
+    torch::AutoGradMode with_gradients(true);
+    auto vectors = edge_vectors_tensor(graph).to(device_).requires_grad_(true);    // (E, 3)
+    c10::Dict<std::string, torch::Tensor> input;
+    input.insert("edge_index", edge_index_tensor(graph).to(device_));
+    input.insert("edge_vectors", vectors);
+    input.insert("atom_types", atom_types_tensor(graph).to(device_));
+    auto output = module_.forward({input}).toGenericDict();
+    auto energies = output.at("atomic_energy").toTensor();    // (N, 1)
+    torch::Tensor gradients;                                  // (E, 3)
+    if (gradients_inside_) {
+      gradients = output.at("edge_forces").toTensor();
+    } else {
+      auto local_energy = energies.narrow(0, 0, graph.n_local()).sum();
+      gradients = torch::autograd::grad({local_energy}, {vectors}).at(0);
+    }
+    Evaluation evaluation;
+    evaluation.atomic_energies = to_vector(energies, graph.n_atoms(), "atomic_energy");
+    evaluation.edge_gradients = to_vector(gradients, 3 * graph.n_edges(), "edge gradient");
+    return evaluation;
+  }
+
+  torch::jit::Module module_;
+  torch::Device device_;
+  bool gradients_inside_;
+};
+
+torch::jit::Module load(const std::string &path, const std::string &device, ExtraFiles &extra)
+{
+  std::string fault;
+  try {
+    auto module = torch::jit::load(path, torch::Device(device), extra);
+    module.eval();
+    return module;
+  } catch (const c10::Error &error) {
+    fault = first_line(error.what_without_backtrace());
+  } catch (const std::exception &error) {
+    fault = first_line(error.what());
+  }
+  throw ModelError("it is not a readable TorchScript file, truncated or foreign (" + fault + "); " +
+                   kRedeploy);
+}
+
+}    // namespace
+
+OpenedNetwork open_torchscript(const std::string &path, const std::string &device)
+{
+  ExtraFiles extra;
+  for (const char *key : {"r_max", "type_names", "num_types", "model_dtype", "allow_tf32",
+                          "per_edge_type_cutoff", "tempermd_format", "num_layers", "units",
+                          "checkpoint_sha256", "test_configuration"})
+    extra[key] = "";
+  auto module = load(path, device, extra);
+  OpenedNetwork opened;
+  opened.metadata = Metadata(extra.begin(), extra.end());
+  const bool ours = !opened.metadata["tempermd_format"].empty();
+  opened.network = std::make_unique<TorchScriptNetwork>(std::move(module), device, !ours);
+  return opened;
+}
+
+}    // namespace tempermd
