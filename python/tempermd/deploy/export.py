@@ -1,0 +1,149 @@
+"""Checkpoints to models that LAMMPS runs, each checked against the model it came from.
+
+Opening a checkpoint runs code that it contains (it is a pickle): open only those you trust.
+"""
+
+from __future__ import annotations
+
+import json
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from tempermd.deploy.check import (
+    check_structures,
+    differences,
+    eager_reference,
+    force_tolerance_eV_A,
+    format_configuration,
+)
+from tempermd.deploy.files import FORMAT_VERSION, checked_output
+from tempermd.deploy.load import checked_device, open_deployed
+from tempermd.deploy.torchscript import write_torchscript
+from tempermd.records import Record, UserError, atomic_write, sha256_file
+from tempermd.training.graphs import build_graph
+from tempermd.training.models import load_checkpoint
+
+if TYPE_CHECKING:
+    import torch
+
+
+class Deployed(Record):
+    """A deployed model: its file, and how far it is from the model that it came from."""
+
+    format_name: ClassVar[str] = "tempermd-deployed"
+
+    path: str
+    sha256: str
+    checkpoint_sha256: str
+    device: str
+    model_dtype: str
+    type_names: list[str]
+    cutoff_A: float
+    num_layers: int
+    max_energy_difference_eV_per_atom: float
+    max_force_difference_eV_per_A: float
+    max_stress_difference_eV_per_A3: float
+
+
+def deploy(checkpoint: Path | str, output: Path | str, device: str = "cpu") -> Deployed:
+    """Write the EMA weights of a checkpoint as TorchScript, and check the file.
+
+    The checkpoint is a pickle: opening it runs code that it contains.
+
+    Parameters
+    ----------
+    checkpoint
+        A nequip checkpoint (``best.ckpt`` of a training, or any other of nequip 0.19).
+    output
+        The file to write; its name must end in ``.nequip.pth``.
+    device
+        ``cpu`` or ``cuda``: where the model will run.
+    """
+    output = checked_output(output)
+    checked_device(device)
+    checkpoint_sha256 = sha256_file(checkpoint)
+    return deploy_model(
+        load_checkpoint(checkpoint), output, device=device, checkpoint_sha256=checkpoint_sha256
+    )
+
+
+def deploy_model(
+    model: torch.nn.Module,
+    output: Path | str,
+    *,
+    device: str = "cpu",
+    checkpoint_sha256: str = "",
+) -> Deployed:
+    """Write an eager nequip model as TorchScript; the model itself becomes energy-only."""
+    from nequip.model.modify_utils import modify
+
+    output = checked_output(output)
+    model.eval().to(device)
+    described = _describe(model, device, checkpoint_sha256)
+    type_names = described["type_names"].split()
+    cutoff_A = float(described["r_max"])
+    structures = check_structures(type_names)
+    references = [
+        eager_reference(model, atoms, type_names, cutoff_A, device) for atoms in structures
+    ]
+    tolerance = force_tolerance_eV_A(described["model_dtype"], references)
+    graph = build_graph(structures[0], type_names, cutoff_A)
+    described["test_configuration"] = format_configuration(graph, references[0], tolerance)
+
+    energy_only = modify(model, [{"modifier": "disable_ForceStressOutput"}])
+    with atomic_write(output) as temporary:
+        write_torchscript(energy_only, described, temporary, device)
+        compiled, info = open_deployed(temporary, device)
+        found = differences(compiled, info, structures, references, device)
+        # one number bounds all three: energies per atom and stresses are smaller than forces
+        if not all(one <= tolerance for one in found):
+            numbers = ", ".join(f"{one:.2g}" for one in found)
+            raise UserError(
+                f"{output}: not written, since the TorchScript model differs from the "
+                f"checkpoint by {numbers} (eV/atom, eV/Å, eV/Å³; allowed: {tolerance:.2g}); "
+                "deploy with the torch and nequip versions of constraints.txt"
+            )
+    return Deployed(
+        path=str(output),
+        sha256=sha256_file(output),
+        checkpoint_sha256=checkpoint_sha256,
+        device=device,
+        model_dtype=described["model_dtype"],
+        type_names=type_names,
+        cutoff_A=cutoff_A,
+        num_layers=int(described["num_layers"]),
+        max_energy_difference_eV_per_atom=found[0],
+        max_force_difference_eV_per_A=found[1],
+        max_stress_difference_eV_per_A3=found[2],
+    )
+
+
+def _describe(model: torch.nn.Module, device: str, checkpoint_sha256: str) -> dict[str, str]:
+    """Collect nequip's metadata and ours, all ASCII."""
+    from nequip.utils.global_state import get_latest_global_state
+
+    described = dict(model.metadata)
+    state = get_latest_global_state(only_metadata_related=True)
+    described |= {key: str(int(value)) for key, value in state.items()}
+    layers = [name for name, _ in model.named_modules() if name.endswith("_convnet")]
+    if not layers:
+        raise UserError("the checkpoint's model has no NequIP layers; only NequIP models deploy")
+    return described | {
+        "tempermd_format": FORMAT_VERSION,
+        "num_layers": str(len(layers)),
+        "units": "metal",
+        "versions": json.dumps(_versions()),
+        "checkpoint_sha256": checkpoint_sha256,
+        "device": device,
+    }
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for package in ("tempermd", "torch", "nequip", "e3nn"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:  # run from the source tree
+            found[package] = "source"
+    return found

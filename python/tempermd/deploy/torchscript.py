@@ -1,0 +1,73 @@
+"""TorchScript files: written without traces of the machine, and opened again."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tempermd.records import UserError
+from tempermd.training.models import first_line
+
+if TYPE_CHECKING:
+    import torch
+
+
+def write_torchscript(
+    model: torch.nn.Module, metadata: dict[str, str], path: Path, device: str
+) -> None:
+    """Write an energy-only model and its metadata (ASCII) as a TorchScript archive."""
+    from nequip.model.inference_models.torchscript import save_torchscript_model
+
+    with torchscript_deprecation_known():
+        save_torchscript_model(model, metadata, str(path), device)
+    _strip_debug_records(path)
+
+
+def open_torchscript(path: Path, device: str) -> torch.nn.Module:
+    """Load a TorchScript archive for evaluation on a device."""
+    import torch
+
+    try:
+        with torchscript_deprecation_known():
+            # a frozen model warms up ten times faster than a loaded one, and runs alike
+            return torch.jit.freeze(torch.jit.load(str(path), map_location=device))
+    except RuntimeError as error:
+        raise UserError(f"{path}: torch cannot read the model ({first_line(error)})") from None
+
+
+def _strip_debug_records(path: Path) -> None:
+    """Rewrite a TorchScript archive without its debug records, under a fixed inner name.
+
+    Debug records hold source lines and absolute paths of the machine that deployed; no one who
+    runs the model needs them.
+    """
+    import io
+
+    import torch
+
+    written_by_torch = ("version", "byteorder", ".data/serialization_id")
+    reader = torch._C.PyTorchFileReader(str(path))
+    buffer = io.BytesIO()
+    writer = torch._C.PyTorchFileWriter(buffer)
+    for name in reader.get_all_records():
+        if not name.endswith(".debug_pkl") and name not in written_by_torch:
+            content = reader.get_record(name)
+            writer.write_record(name, content, len(content))
+    writer.write_end_of_file()
+    path.write_bytes(buffer.getvalue())
+
+
+@contextmanager
+def torchscript_deprecation_known() -> Iterator[None]:
+    """Hide torch's notice that TorchScript is deprecated, once per submodule.
+
+    We know: AOTInductor is no faster on the CPU and takes minutes to compile.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings(
+            "ignore", message=r"`torch\.jit\.\w+` is deprecated", category=DeprecationWarning
+        )
+        yield
