@@ -70,8 +70,9 @@ def matrices_of(dense: Tensor, irreps_in: Any, irreps_out: Any) -> dict[Any, Ten
         if block.ir not in outs:
             continue
         out = outs[block.ir]
-        rows, columns = slice(block.offset, block.offset + block.size), slice(
-            out.offset, out.offset + out.size
+        rows, columns = (
+            slice(block.offset, block.offset + block.size),
+            slice(out.offset, out.offset + out.size),
         )
         shape = (block.dim, block.mul, out.dim, out.mul)
         matrix = ordered[rows, columns].reshape(shape)[0, :, 0, :].clone()

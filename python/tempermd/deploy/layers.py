@@ -205,7 +205,12 @@ class Layer(torch.nn.Module):
         self.product = torch.fx.symbolic_trace(EdgeProduct(paths))
         self.n_messages = middle.dim
         terms = [term for path in paths for term in path.terms()]
-        lengths = [features.dim, conv.tp_scatter.irreps_edge_attr.dim, paths[-1].weight + paths[-1].mul, middle.dim]
+        lengths = [
+            features.dim,
+            conv.tp_scatter.irreps_edge_attr.dim,
+            paths[-1].weight + paths[-1].mul,
+            middle.dim,
+        ]
         self.register_buffer("row_lengths", torch.tensor(lengths))
         self.register_buffer("terms", torch.tensor([where for where, _ in terms]))
         coefficients = [value for _, value in terms]
@@ -295,7 +300,7 @@ class LayeredNequip(torch.nn.Module):
     def forward(self, data: dict[str, Tensor]) -> dict[str, Tensor]:
         """``edge_index`` (2, E), ``edge_vectors`` (E, 3), ``atom_types`` (N,) in, energies out."""
         edge_index, types = data["edge_index"], data["atom_types"].view(-1)
-        edge_types = types.index_select(0, edge_index.view(-1)).view(2, -1)
+        edge_types = types.index_select(0, edge_index.reshape(-1)).view(2, -1)
         harmonics, basis = self.embed(data["edge_vectors"], edge_types)
         features, mixing = self.start(types)
         for layer in self.layers:
