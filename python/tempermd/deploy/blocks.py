@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 
-class NotLayered(Exception):
+class NotLayeredError(Exception):
     """The model has a part that the layered form does not know; export it as it is."""
 
 
@@ -80,7 +80,7 @@ def matrices_of(dense: Tensor, irreps_in: Any, irreps_out: Any) -> dict[Any, Ten
         rebuilt[rows, columns] = torch.kron(eye, matrix)
         matrices[block.ir] = matrix
     if not torch.allclose(rebuilt, ordered, rtol=1e-5, atol=1e-6 * float(ordered.abs().max())):
-        raise NotLayered("a linear map mixes irreps")
+        raise NotLayeredError("a linear map mixes irreps")
     return matrices
 
 
@@ -145,7 +145,7 @@ class Mix(torch.nn.Module):
         """``mixing`` has shape (N, V); it is not read where V is 1."""
         outputs = []
         for piece in self.pieces:
-            outputs.append(piece(x, mixing))  # noqa: PERF401 (TorchScript)
+            outputs.append(piece(x, mixing))
         return torch.cat(outputs, 1)
 
 
@@ -159,7 +159,7 @@ class Activation(torch.nn.Module):
         function = getattr(normalized, "f", None)
         self.name = names.get(getattr(function, "__name__", ""), "")
         if not self.name:
-            raise NotLayered(f"unknown nonlinearity {normalized}")
+            raise NotLayeredError(f"unknown nonlinearity {normalized}")
         self.factor = float(normalized.cst)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -121,13 +121,13 @@ def _network(model: torch.nn.Module, type_names: list[str]) -> tuple[torch.nn.Mo
     """Return the energy-only network to write, and "1" if it is laid out by layers, else "0"."""
     from nequip.model.modify_utils import modify
 
-    from tempermd.deploy.blocks import NotLayered
+    from tempermd.deploy.blocks import NotLayeredError
     from tempermd.deploy.layers import layered
 
     energy_only = modify(model, [{"modifier": "disable_ForceStressOutput"}]).to("cpu")
     try:
         return layered(energy_only, type_names), "1"
-    except NotLayered:
+    except NotLayeredError:
         return energy_only, "0"
 
 

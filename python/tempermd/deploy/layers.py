@@ -6,8 +6,6 @@ storing nothing as large as the edges; ``forward`` does the same in plain torch.
 """
 
 # annotations stay types here: TorchScript reads them
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -19,14 +17,13 @@ from tempermd.deploy.blocks import (
     Activation,
     Block,
     Mix,
-    NotLayered,
+    NotLayeredError,
     Piece,
     blocks_of,
-    channel_of,
     component_order,
     matrices_of,
 )
-from tempermd.training.products import Path
+from tempermd.deploy.couplings import EdgeProduct, placed_paths
 
 EDGE_MODULES = ("spharm", "edge_norm", "bessel_encode", "factor")
 NODE_MODULES = ("type_embed", "per_atom_energy_readout", "per_type_energy_scale_shift")
@@ -61,7 +58,7 @@ class Gate(torch.nn.Module):
         self.act_scalars = torch.nn.ModuleList([Activation(act, mul) for act, (mul, _) in scalars])
         gates = [Activation(one, self.n_gates) for one in gate.act_gates.acts if self.n_gates]
         if len({(one.name, one.factor) for one in gates}) > 1:
-            raise NotLayered("gates with different nonlinearities")
+            raise NotLayeredError("gates with different nonlinearities")
         self.act_gates = torch.nn.ModuleList(gates[:1])
 
     def forward(self, x: Tensor) -> Tensor:
@@ -106,72 +103,6 @@ def gate_pieces(gate: Any, maps: list[dict[Any, Tensor]], irreps: Any) -> list[P
     return pieces
 
 
-@dataclass(frozen=True)
-class PlacedPath:
-    """A coupling and where its numbers lie in sources, harmonics, weights and messages."""
-
-    path: Path
-    mul: int
-    sources: tuple[int, ...]  # offset of each component
-    harmonics: tuple[int, ...]
-    messages: tuple[int, ...]
-    weight: int
-
-    def terms(self) -> Iterator[tuple[tuple[int, int, int, int, int], float]]:
-        """Yield (source, harmonic, message, weight, channels) and the coefficient of each term."""
-        for k, terms in enumerate(self.path.terms):
-            for i, j, coefficient in terms:
-                where = self.sources[i], self.harmonics[j], self.messages[k]
-                yield (*where, self.weight, self.mul), coefficient
-
-
-def placed_paths(product: Any) -> list[PlacedPath]:
-    """Place the couplings of nequip's ``TensorProductScatter`` in vectors ordered by component."""
-    from tempermd.training.products import coupling_of
-
-    paths, weight = [], 0
-    for number, one in enumerate(product.tp.instructions):
-        source, first = channel_of(product.feature_irreps_in, one.i_in1)
-        message, place = channel_of(product.irreps_mid, one.i_out)
-        harmonics = product.irreps_edge_attr.slices()[one.i_in2]
-        mul = product.feature_irreps_in[one.i_in1].mul
-        paths.append(
-            PlacedPath(
-                path=coupling_of(product, number),
-                mul=mul,
-                sources=tuple(source.offset + k * source.mul + first for k in range(source.dim)),
-                harmonics=tuple(range(harmonics.start, harmonics.stop)),
-                messages=tuple(
-                    message.offset + k * message.mul + place for k in range(message.dim)
-                ),
-                weight=weight,
-            )
-        )
-        weight += mul
-    return paths
-
-
-class EdgeProduct(torch.nn.Module):
-    """Messages of edges in plain torch; made of constants only, so that it can be traced."""
-
-    def __init__(self, paths: list[PlacedPath]) -> None:
-        super().__init__()
-        self.paths = paths
-
-    # without annotations: tracing would write names that TorchScript does not know
-    def forward(self, sources, harmonics, weights):
-        """(E, sources), (E, harmonics), (E, weights) -> (E, messages)."""
-        outputs = {}
-        for one in self.paths:
-            x = [sources.narrow(1, offset, one.mul) for offset in one.sources]
-            y = [harmonics.narrow(1, offset, 1) for offset in one.harmonics]
-            weight = weights.narrow(1, one.weight, one.mul)
-            # Path reads its blocks by number: here there is one of each
-            only = replace(one.path, feature=0, harmonic=0, weight=0)
-            outputs |= dict(zip(one.messages, only.product(x, y, weight), strict=True))
-        return torch.cat([outputs[offset] for offset in sorted(outputs)], 1)
-
-
 class Layer(torch.nn.Module):
     """One interaction block with its nonlinearity, in steps that a driver can call.
 
@@ -183,7 +114,7 @@ class Layer(torch.nn.Module):
         super().__init__()
         conv, gate = layer.conv, layer.equivariant_nonlin
         if not isinstance(gate, e3nn.nn.Gate):
-            raise NotLayered("a nonlinearity that is no gate")
+            raise NotLayeredError("a nonlinearity that is no gate")
         features, middle = conv.tp_scatter.feature_irreps_in, conv.tp_scatter.irreps_mid
         self.resnet = bool(layer.resnet)
         self.radial_network = conv.edge_mlp
@@ -261,9 +192,9 @@ class LayeredNequip(torch.nn.Module):
         layers = [name for name in names if name.endswith("_convnet")]
         known = {*EDGE_MODULES, *NODE_MODULES, *layers, "total_energy_sum"}
         if set(names) != known:
-            raise NotLayered(f"unknown or missing parts: {sorted(set(names) ^ known)}")
+            raise NotLayeredError(f"unknown or missing parts: {sorted(set(names) ^ known)}")
         if network.type_embed.do_categorical_graph_field_embed:
-            raise NotLayered("embedded graph fields")
+            raise NotLayeredError("embedded graph fields")
         self.edges = EdgeEmbedding(network)
         embedded = network.type_embed({"atom_types": torch.arange(len(type_names))})
         attributes = embedded["node_attrs"].detach()  # (types, attributes)
@@ -275,7 +206,7 @@ class LayeredNequip(torch.nn.Module):
         found = [getattr(network, name) for name in layers]
         for one, following in pairwise(found):
             if following.conv.tp_scatter.feature_irreps_in != one.equivariant_nonlin.irreps_out:
-                raise NotLayered("a layer whose output is reordered")
+                raise NotLayeredError("a layer whose output is reordered")
         self.layers = torch.nn.ModuleList([Layer(one, mixing) for one in found])
         self.readout = network.per_atom_energy_readout.mlp_module
         self.scale_shift = network.per_type_energy_scale_shift
@@ -322,12 +253,12 @@ def _piece(block: Block, maps: list[dict[Any, Tensor]]) -> Piece:
 
 
 def layered(model: Any, type_names: list[str]) -> LayeredNequip:
-    """Return the layered form of an eager nequip model, or raise ``NotLayered``."""
+    """Return the layered form of an eager nequip model, or raise ``NotLayeredError``."""
     from nequip.nn import SequentialGraphNetwork
 
     networks = [one for one in model.modules() if isinstance(one, SequentialGraphNetwork)]
     if len(networks) != 1:
-        raise NotLayered("no single sequence of modules")
+        raise NotLayeredError("no single sequence of modules")
     dtype = next(iter(model.parameters())).dtype
     before = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
