@@ -160,8 +160,8 @@ def test_bad_commands(commands: list[str], sentence: str, start: Start, make_mod
 
 
 def test_other_units_are_refused(start: Start, make_model):
-    with pytest.raises(Exception, match=r"needs 'units metal'.*got 'units real'"):
-        start(small_box(), make_model(), before=["units real"])
+    with pytest.raises(Exception, match=r"needs 'units metal' or 'units real', got 'units lj'"):
+        start(small_box(), make_model(), before=["units lj"])
 
 
 def test_atoms_without_ids_are_refused(start: Start, make_model):

@@ -1,62 +1,264 @@
-"""Speed of pair_style nequip on the shipped tube: ms per step, 1 against 2 threads in pairs.
+"""Speed of pair_style nequip against upstream's way, over sizes, ranks and threads, in one run.
 
-Run it by ``python tests/bench/pair_style.py [MODEL.nequip.pth [STEPS [PAIRS]]]``.
+``python tests/bench/pair_style.py [--sizes 100 400 3200] [--pairs 3] [--aotinductor]`` prints
+Markdown. Upstream's way is its pair style's call of the compiled model, with positions in and
+forces out, optimized and warm; only that call is timed, not LAMMPS around it, which favours
+upstream. Ours is LAMMPS's own loop time. The C library's allocator is set alike for both.
 """
 
 from __future__ import annotations
 
+import argparse
+import os
+import platform
 import re
 import statistics
+import subprocess
 import sys
 import tempfile
+import warnings
+from dataclasses import dataclass
 from pathlib import Path
 
 from tempermd import lmp as lmp_room
 
+ALLOCATOR = {
+    "MALLOC_MMAP_THRESHOLD_": str(32 * 1024**2),
+    "MALLOC_TRIM_THRESHOLD_": str(1024**3),
+    "OMP_WAIT_POLICY": "passive",
+}
+
 INPUT = """
 units metal
+processors * * * grid onelevel
 read_data {data}
 pair_style nequip
 pair_coeff * * {model} C
+neighbor 1.0 bin
 velocity all create 300 1
 timestep 0.0005
 fix 1 all nve
-run 20
+run 2
 run {steps}
 """
 
+UPSTREAM = """
+import sys, time, torch
+import numpy as np
+torch.set_num_threads(int(sys.argv[3]))
+arrays = np.load(sys.argv[2])
+inputs = {key: torch.tensor(arrays[key]) for key in arrays.files}
+model = torch.jit.freeze(torch.jit.load(sys.argv[1]).eval())
+for _ in range(4):
+    model(dict(inputs))["forces"]
+begin = time.perf_counter()
+for _ in range(int(sys.argv[4])):
+    model(dict(inputs))["forces"]
+print((time.perf_counter() - begin) / int(sys.argv[4]))
+"""
 
-def seconds_per_step(model: Path, data: Path, steps: int, threads: int) -> tuple[float, int]:
-    """Return the wall time (s) of one step and the number of atoms."""
-    with tempfile.TemporaryDirectory() as folder:
-        text = INPUT.format(model=model, data=data, steps=steps)
-        Path(folder, "in.bench").write_text(text)
-        environment = {"OMP_NUM_THREADS": str(threads)}
-        result = lmp_room.run_process(["-in", "in.bench"], folder, env=environment)
-    if result.exit_code != 0:
-        sys.exit(result.stdout_tail)
-    loop = re.findall(r"Loop time of (\S+) on .* with (\d+) atoms", result.stdout_tail)[-1]
-    return float(loop[0]) / steps, int(loop[1])
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds per step, peak memory of the largest process (MiB), and what LAMMPS printed."""
+
+    step_s: float
+    peak_MiB: float
+    output: str
+
+    def rate(self, n_atoms: int) -> float:
+        """Return atom-steps per second."""
+        return n_atoms / self.step_s
+
+
+def network(layers: int, features: int, parity: bool):
+    """Build an untrained model: speed does not depend on the weights."""
+    from nequip.model import NequIPGNNModel
+    from nequip.utils.global_state import set_global_state
+
+    set_global_state()
+    return NequIPGNNModel(
+        seed=1,
+        model_dtype="float32",
+        type_names=["C"],
+        r_max=4.0,
+        num_layers=layers,
+        l_max=1,
+        parity=parity,
+        num_features=features,
+        radial_mlp_depth=2,
+        radial_mlp_width=64,
+        avg_num_neighbors=18.0,
+        per_type_energy_scales={"C": 1.0},
+        per_type_energy_shifts={"C": 0.0},
+    ).eval()
+
+
+MODELS = {"4x32, parity": (4, 32, True), "3x16": (3, 16, False)}
+
+
+def write_models(folder: Path, shape: tuple[int, int, bool], aotinductor: bool) -> dict[str, Path]:
+    """Write one network as upstream's file and as ours."""
+    from nequip.model.inference_models.torchscript import save_torchscript_model
+    from nequip.utils.global_state import get_latest_global_state
+
+    from tempermd.deploy import deploy_model
+
+    paths = {"upstream": folder / "upstream.nequip.pth", "ours": folder / "ours.nequip.pth"}
+    model = network(*shape)
+    state = get_latest_global_state(only_metadata_related=True)
+    metadata = model.metadata | {key: str(int(value)) for key, value in state.items()}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        save_torchscript_model(model, metadata, str(paths["upstream"]), "cpu")
+    deploy_model(network(*shape), paths["ours"])
+    if aotinductor:
+        paths["aotinductor"] = folder / "ours.nequip.pt2"
+        deploy_model(network(*shape), paths["aotinductor"])
+    return paths
+
+
+def write_tube(folder: Path, n_atoms: int) -> tuple[Path, Path]:
+    """Write a (10,10) tube of about ``n_atoms`` atoms for LAMMPS, and its graph for upstream."""
+    import numpy as np
+    from ase.build import nanotube
+    from ase.io import write
+
+    from tempermd.training.graphs import build_graph
+
+    atoms = nanotube(10, 10, length=max(round(n_atoms / 40), 2), bond=1.42)
+    atoms.center(vacuum=10.0, axis=(0, 1))
+    atoms.pbc = True
+    atoms.rattle(0.02, seed=1)
+    data = folder / f"tube{len(atoms)}.data"
+    write(data, atoms, format="lammps-data", masses=True)
+    graph = build_graph(atoms, ["C"], 4.0)
+    arrays = data.with_suffix(".npz")
+    np.savez(
+        arrays,
+        pos=atoms.positions,
+        cell=atoms.cell.array.reshape(1, 3, 3),
+        edge_index=graph.edge_index,
+        edge_cell_shift=graph.edge_shifts,
+        atom_types=graph.types,
+    )
+    return data, arrays
+
+
+def measured(command: list[str], folder: Path, threads: int) -> tuple[str, float]:
+    """Run a command and return its output and the peak memory (MiB) of its largest process."""
+    environment = os.environ | ALLOCATOR | {"OMP_NUM_THREADS": str(threads)}
+    with (folder / "output").open("w+") as output:
+        process = subprocess.Popen(
+            command, cwd=folder, env=environment, stdout=output, stderr=subprocess.STDOUT
+        )
+        _, status, usage = os.wait4(process.pid, 0)
+        output.seek(0)
+        text = output.read()
+    if status != 0:
+        sys.exit(f"{' '.join(command)} failed:\n{text}")
+    return text, usage.ru_maxrss / 1024
+
+
+def time_upstream(model: Path, arrays: Path, steps: int, threads: int = 1) -> Timing:
+    """Time the call that upstream's pair style makes in each step."""
+    script = arrays.parent / "upstream.py"
+    script.write_text(UPSTREAM)
+    arguments = [str(model), str(arrays), str(threads), str(steps)]
+    text, peak = measured([sys.executable, str(script), *arguments], arrays.parent, threads)
+    return Timing(float(text.split()[-1]), peak, text)
+
+
+def time_ours(model: Path, data: Path, steps: int, ranks: int = 1, threads: int = 1) -> Timing:
+    """Time LAMMPS with our pair style."""
+    script = data.parent / "in.bench"
+    script.write_text(INPUT.format(model=model, data=data, steps=steps))
+    prefix = lmp_room.mpirun_command(ranks) if ranks > 1 else []
+    command = [*prefix, *lmp_room.lmp_command(), "-in", "in.bench", "-log", "none"]
+    text, peak = measured(command, data.parent, threads)
+    loop = re.findall(r"Loop time of (\S+) on", text)[-1]
+    return Timing(float(loop) / steps, peak, text)
+
+
+def steps_for(n_atoms: int) -> int:
+    """Return a number of steps that takes some seconds."""
+    return max(3, min(60, 20_000 // n_atoms))
+
+
+def report_sizes(paths: dict[str, Path], folder: Path, sizes: list[int], pairs: int) -> None:
+    """Print one rank, one thread against upstream's way, in pairs."""
+    print("| atoms | format | upstream, atom-steps/s | ours | ratio, median of pairs | ", end="")
+    print("upstream, peak MiB | ours |\n|" + " --- |" * 7)
+    ours = [name for name in paths if name != "upstream"]
+    for size in sizes:
+        data, arrays = write_tube(folder, size)
+        n_atoms = int(re.search(r"(\d+)", data.stem)[1])
+        steps = steps_for(n_atoms)
+        for name in ours:
+            rows = []
+            for _ in range(pairs):
+                theirs = time_upstream(paths["upstream"], arrays, steps)
+                rows.append((theirs, time_ours(paths[name], data, steps)))
+            ratio = statistics.median(one.step_s / other.step_s for one, other in rows)
+            rates = [max(row[k].rate(n_atoms) for row in rows) for k in (0, 1)]
+            peaks = [max(row[k].peak_MiB for row in rows) for k in (0, 1)]
+            print(
+                f"| {n_atoms} | {name} | {rates[0]:.0f} | {rates[1]:.0f} | {ratio:.2f} | "
+                f"{peaks[0]:.0f} | {peaks[1]:.0f} |",
+                flush=True,
+            )
+            print(profile_of(rows[-1][1]), file=sys.stderr)
+
+
+def report_scaling(paths: dict[str, Path], folder: Path, size: int, pairs: int) -> None:
+    """Print ranks and threads against one of each, in one round after another."""
+    data, _ = write_tube(folder, size)
+    n_atoms = int(re.search(r"(\d+)", data.stem)[1])
+    steps = steps_for(n_atoms)
+    layouts = [(1, 1), (1, 2), (2, 1), (4, 1)]
+    rounds = [
+        [time_ours(paths["ours"], data, steps, ranks, threads) for ranks, threads in layouts]
+        for _ in range(pairs)
+    ]
+    print(f"\n{n_atoms} atoms:\n\n| ranks | threads | atom-steps/s | speed, 1 and 1 = 1 | ", end="")
+    print("edges with ghosts / without | graph, network, sums: % of the pair style |")
+    print("|" + " --- |" * 6)
+    for k, (ranks, threads) in enumerate(layouts):
+        speed = statistics.median(one[0].step_s / one[k].step_s for one in rounds)
+        rate = max(one[k].rate(n_atoms) for one in rounds)
+        edges, shares = profile_of(rounds[-1][k])
+        print(
+            f"| {ranks} | {threads} | {rate:.0f} | {speed:.2f} | {edges} | {shares} |", flush=True
+        )
+
+
+def profile_of(timing: Timing) -> tuple[str, str]:
+    """Return the ratio of edges and the shares that the pair style printed last."""
+    edges = re.findall(r"NequIP: .*?([\d.]+) times .* with ghosts", timing.output)
+    shares = re.findall(
+        r"NequIP: .*?graph ([\d.]+) %, network ([\d.]+) %, sums ([\d.]+) %", timing.output
+    )
+    return edges[-1], ", ".join(shares[-1])
 
 
 def main() -> None:
-    """Print each pair and the median of their ratios."""
-    folder = lmp_room.potentials_folder()
-    model = Path(sys.argv[1]) if len(sys.argv) > 1 else folder / "carbon_base.nequip.pth"
-    steps = int(sys.argv[2]) if len(sys.argv) > 2 else 200
-    pairs = int(sys.argv[3]) if len(sys.argv) > 3 else 3
-    ratios = []
-    for _ in range(pairs):
-        times = []
-        for threads in (1, 2):
-            time_s, n_atoms = seconds_per_step(
-                model.resolve(), folder / "tube_8_8.data", steps, threads
-            )
-            times.append(time_s)
-            rate = n_atoms / time_s
-            print(f"{threads} thread(s): {1e3 * time_s:7.2f} ms/step {rate:9.0f} atom-steps/s")
-        ratios.append(times[0] / times[1])
-    print(f"2 threads are {statistics.median(ratios):.2f} times as fast (median of {pairs})")
+    """Print all tables as Markdown."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--sizes", type=int, nargs="+", default=[100, 400, 3200, 20_000])
+    parser.add_argument("--scaling", type=int, nargs="+", default=[400, 3200])
+    parser.add_argument("--pairs", type=int, default=3)
+    parser.add_argument("--aotinductor", action="store_true", help="compile for minutes, then time")
+    arguments = parser.parse_args()
+    print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores; ", end="")
+    print(", ".join(f"{name} {version}" for name, version in lmp_room.versions().items()))
+    for name, shape in MODELS.items():
+        print(f"\n## {name}\n")
+        with tempfile.TemporaryDirectory() as scratch:
+            folder = Path(scratch)
+            paths = write_models(folder, shape, arguments.aotinductor)
+            report_sizes(paths, folder, arguments.sizes, arguments.pairs)
+            for size in arguments.scaling:
+                report_scaling(paths, folder, size, arguments.pairs)
 
 
 if __name__ == "__main__":
