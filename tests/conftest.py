@@ -17,17 +17,26 @@ def random_model(
     features: int = 4,
     cutoff_A: float = 4.0,
     seed: int = 1,
+    edge_cutoffs_A: tuple[tuple[float, ...], ...] | None = None,
 ):
-    """Build an untrained eager model whose forces are of ordinary size (eV/Å)."""
+    """Build an untrained eager model whose forces are of ordinary size (eV/Å).
+
+    ``edge_cutoffs_A`` (types, types) has a row for each type of centre, none above ``cutoff_A``.
+    """
     from nequip.model import NequIPGNNModel
     from nequip.utils.global_state import set_global_state
 
     set_global_state()
+    edge_cutoffs = edge_cutoffs_A and {
+        centre: dict(zip(type_names, row, strict=True))
+        for centre, row in zip(type_names, edge_cutoffs_A, strict=True)
+    }
     return NequIPGNNModel(
         seed=seed,
         model_dtype=dtype,
         type_names=list(type_names),
         r_max=cutoff_A,
+        per_edge_type_cutoff=edge_cutoffs,
         num_layers=layers,
         l_max=1,
         parity=False,

@@ -42,6 +42,15 @@ def small_box() -> Atoms:
     return atoms
 
 
+def slab() -> Atoms:
+    """Return a slab of carbon and hydrogen, thinner than 4 Å, in a skewed open cell."""
+    atoms = triclinic()
+    atoms.set_cell([atoms.cell[0], atoms.cell[1], [0, 0, 20]])
+    atoms.center(axis=2)
+    atoms.pbc = (True, True, False)
+    return atoms
+
+
 STRUCTURES = {"tube": tube, "triclinic": triclinic, "small_box": small_box}
 
 
@@ -63,6 +72,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
         style: str = "nequip",
         threads: int = 1,
         skewed: bool = False,
+        read: str = "",
     ):
         elements = elements_of(atoms)
         data = tmp_path / f"structure{len(opened)}.data"
@@ -78,7 +88,9 @@ def start(tmp_path: Path) -> Iterator[Start]:
             ["-log", "none", "-screen", "none", "-pk", "omp", str(threads)]
         )
         opened.append(instance)
-        instance.commands_list(["units metal", *before, f"read_data {data}", f"pair_style {style}"])
+        instance.commands_list(
+            ["units metal", *before, f"read_data {data} {read}", f"pair_style {style}"]
+        )
         if model is not None:
             instance.command(f"pair_coeff * * {model} {' '.join(elements)}")
         instance.command("thermo_style custom step pe pxx pyy pzz pxy pxz pyz")
@@ -92,6 +104,22 @@ def start(tmp_path: Path) -> Iterator[Start]:
 def forces_of(instance) -> np.ndarray:
     """Return forces (N, 3) in eV/Å, in the order of atom IDs."""
     return np.array(instance.gather_atoms("f", 1, 3)).reshape(-1, 3)
+
+
+def _in_order(instance, name: str) -> np.ndarray:
+    count = instance.extract_global("nlocal")
+    order = np.argsort(instance.numpy.extract_atom("id")[:count])
+    return np.array(instance.numpy.extract_atom(name)[:count][order])
+
+
+def forces_in_order(instance) -> np.ndarray:
+    """Return forces (N, 3) in eV/Å by ascending atom ID; IDs may have gaps."""
+    return _in_order(instance, "f")
+
+
+def positions_in_order(instance) -> np.ndarray:
+    """Return positions (N, 3) in Å by ascending atom ID; IDs may have gaps."""
+    return _in_order(instance, "x")
 
 
 def stress_of(instance) -> np.ndarray:

@@ -149,7 +149,7 @@ def test_bad_model_file(make, sentence: str, start: Start, make_model, tmp_path:
         (["pair_style nequip 4.0"], "takes no arguments, got '4.0'"),
         (
             ["pair_coeff * * MODEL C", "compute c all centroid/stress/atom NULL virial", "run 0"],
-            "does not give centroid/stress/atom",
+            "does not give centroid/stress/atom: .* heat flux .*; use stress/atom",
         ),
     ],
 )
@@ -162,6 +162,12 @@ def test_bad_commands(commands: list[str], sentence: str, start: Start, make_mod
 def test_other_units_are_refused(start: Start, make_model):
     with pytest.raises(Exception, match=r"needs 'units metal' or 'units real', got 'units lj'"):
         start(small_box(), make_model(), before=["units lj"])
+
+
+@pytest.mark.parametrize("units", ["lj", "si", "cgs", "electron", "micro", "nano"])
+def test_units_without_a_conversion_are_refused(units: str, start: Start, make_model):
+    with pytest.raises(Exception, match=rf"needs 'units metal'.*got 'units {units}'"):
+        start(small_box(), make_model(), before=[f"units {units}"])
 
 
 def test_atoms_without_ids_are_refused(start: Start, make_model):
