@@ -4,6 +4,7 @@
 
 #include "atom.h"
 #include "comm.h"
+#include "device.h"
 #include "error.h"
 #include "force.h"
 #include "memory.h"
@@ -16,11 +17,12 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <limits>
 #include <utility>
 
 using namespace LAMMPS_NS;
 
-PairNequip::PairNequip(LAMMPS *lmp) : Pair(lmp)
+PairNequip::PairNequip(LAMMPS *lmp) : Pair(lmp), guard_(lmp)
 {
   single_enable = 0;
   restartinfo = 0;
@@ -29,10 +31,12 @@ PairNequip::PairNequip(LAMMPS *lmp) : Pair(lmp)
   // ghost forces are folded onto their owners here, so f.r over ghosts would miss them
   no_virial_fdotr_compute = 1;
   centroidstressflag = CENTROID_NOTAVAIL;
+  pvector = new double[3]();    // max, mean and min of the committee's deviation
 }
 
 PairNequip::~PairNequip()
 {
+  delete[] pvector;
   if (copymode || !allocated) return;
   memory->destroy(setflag);
   memory->destroy(cutsq);
@@ -40,14 +44,63 @@ PairNequip::~PairNequip()
 
 void PairNequip::settings(int narg, char **arg)
 {
-  if (narg > 0)
-    error->all(FLERR, "pair_style nequip takes no arguments, got '{}': name the model file in "
-                      "pair_coeff", arg[0]);
   if (comm->nprocs > 1)
     error->all(FLERR, "pair_style nequip runs on one MPI rank in this version, got {}: start lmp "
                       "without mpirun, or by mpirun -np 1, and set OMP_NUM_THREADS for threads",
                comm->nprocs);
+  settings_ = parse_pair_settings(std::vector<std::string>(arg, arg + narg), lmp);
+  guard_.set(settings_.guard);
+  forget_models();
+  choose_device();
 }
+
+// The device may have changed: models are loaded anew by the next pair_coeff.
+void PairNequip::forget_models()
+{
+  members_.clear();
+  committee_.set(0);
+  nextra = 0;
+  if (!allocated) return;
+  for (int i = 1; i <= atom->ntypes; ++i)
+    for (int j = 1; j <= atom->ntypes; ++j) setflag[i][j] = 0;
+}
+
+void PairNequip::choose_device()
+{
+  MPI_Comm node;
+  MPI_Comm_split_type(world, MPI_COMM_TYPE_SHARED, comm->me, MPI_INFO_NULL, &node);
+  int node_rank = 0, node_ranks = 1;
+  MPI_Comm_rank(node, &node_rank);
+  MPI_Comm_size(node, &node_ranks);
+  MPI_Comm_free(&node);
+  const int n_gpus = settings_.device == "cpu" ? 0 : tempermd::count_gpus();
+  std::string fault;
+  try {
+    device_ = tempermd::resolve_device(settings_.device, node_rank, n_gpus);
+  } catch (const tempermd::ModelError &failure) {
+    fault = failure.what();
+  }
+  // one node may have GPUs where another has none
+  int failed = fault.empty() ? 0 : 1;
+  MPI_Allreduce(MPI_IN_PLACE, &failed, 1, MPI_INT, MPI_MAX, world);
+  if (!fault.empty()) error->one(FLERR, "pair_style nequip: {}", fault);
+  say_device(node_ranks, n_gpus);
+}
+
+void PairNequip::say_device(int node_ranks, int n_gpus)
+{
+  int sharing = 0;    // ranks on the fullest GPU of this node
+  if (device_ != "cpu")
+    sharing = utils::strmatch(settings_.device, ":") ? node_ranks : (node_ranks - 1) / n_gpus + 1;
+  MPI_Allreduce(MPI_IN_PLACE, &sharing, 1, MPI_INT, MPI_MAX, world);
+  if (comm->me != 0) return;
+  if (sharing == 0)
+    utils::logmesg(lmp, "pair_style nequip computes on the CPU\n");
+  else
+    utils::logmesg(lmp, "pair_style nequip computes on the GPU ({} on the first rank), with up to {} "
+                        "rank(s) on each\n", device_, sharing);
+}
+
 
 void PairNequip::allocate()
 {
@@ -60,18 +113,28 @@ void PairNequip::allocate()
 void PairNequip::coeff(int narg, char **arg)
 {
   if (!allocated) allocate();
-  if (narg != 3 + atom->ntypes)
-    error->all(FLERR, "pair_coeff of pair_style nequip expects '* * MODEL.nequip.pth' and one "
-                      "element for each of the {} atom types, got {} elements",
-               atom->ntypes, std::max(narg - 3, 0));
-  if (std::strcmp(arg[0], "*") != 0 || std::strcmp(arg[1], "*") != 0)
-    error->all(FLERR, "pair_coeff of pair_style nequip must start with '* *', got '{} {}'", arg[0],
-               arg[1]);
   if (std::strcmp(update->unit_style, "metal") != 0)
     error->all(FLERR, "pair_style nequip needs 'units metal' (eV, Angstrom, ps), got 'units {}'",
                update->unit_style);
-  load_model(arg[2]);
-  map_types(narg - 3, arg + 3);
+  if (narg < 3)
+    error->all(FLERR, "pair_coeff of pair_style nequip expects '* * MODEL.nequip.pth' and one "
+                      "element for each of the {} atom types, got {} words", atom->ntypes, narg);
+  if (std::strcmp(arg[0], "*") != 0 || std::strcmp(arg[1], "*") != 0)
+    error->all(FLERR, "pair_coeff of pair_style nequip must start with '* *', got '{} {}'", arg[0],
+               arg[1]);
+  // the first word after '* *' is always a model; further ones show it by their extension
+  int n_models = 1;
+  while (2 + n_models < narg && utils::strmatch(arg[2 + n_models], "\\.pt[h2]?$")) ++n_models;
+  const int n_elements = narg - 2 - n_models;
+  if (n_elements != atom->ntypes)
+    error->all(FLERR, "pair_coeff of pair_style nequip expects '* * MODEL.nequip.pth' and one "
+                      "element for each of the {} atom types, got {} elements", atom->ntypes,
+               n_elements);
+  forget_models();
+  for (int k = 0; k < n_models; ++k) load_model(arg[2 + k]);
+  for (auto &member : members_) map_types(member, n_elements, arg + 2 + n_models);
+  set_flags();
+  check_committee();
 }
 
 void PairNequip::load_model(const std::string &name)
@@ -79,45 +142,64 @@ void PairNequip::load_model(const std::string &name)
   if (!utils::strmatch(name, "\\.nequip\\.pt[h2]$"))
     error->all(FLERR, "Model file {} has the wrong extension: expected NAME.nequip.pth or "
                       "NAME.nequip.pt2, as made by deploy-model", name);
-  model_path_ = utils::get_potential_file_path(name);
-  if (model_path_.empty())
+  Member member;
+  member.path = utils::get_potential_file_path(name);
+  if (member.path.empty())
     error->all(FLERR, "Model file {} does not exist or is not readable, here or in the folders "
                       "of LAMMPS_POTENTIALS", name);
   std::string fault;
   // error->all throws a LAMMPS exception itself, so it is called outside the try block
   try {
-    model_ = std::make_unique<tempermd::NequipModel>(model_path_, "cpu");
+    member.model = std::make_unique<tempermd::NequipModel>(member.path, device_);
   } catch (const tempermd::ModelError &failure) {
     fault = failure.what();
   }
-  if (!fault.empty()) error->all(FLERR, "Model file {} is refused: {}", model_path_, fault);
+  if (!fault.empty()) error->all(FLERR, "Model file {} is refused: {}", member.path, fault);
   if (comm->me == 0)
-    utils::logmesg(lmp, "NequIP model {}: {}\n", model_path_, model_->describe());
+    utils::logmesg(lmp, "NequIP model {}: {}\n", member.path, member.model->describe());
+  members_.push_back(std::move(member));
 }
 
-void PairNequip::map_types(int n_types, char **elements)
+void PairNequip::map_types(Member &member, int n_types, char **elements)
 {
-  type_map_.assign(n_types + 1, -1);
+  member.type_map.assign(n_types + 1, -1);
   for (int t = 1; t <= n_types; ++t) {
     const std::string element = elements[t - 1];
     if (element == "NULL") continue;
-    type_map_[t] = model_->type_of(element);
-    if (type_map_[t] < 0) {
-      std::string known;
-      for (const auto &type_name : model_->type_names()) known += " " + type_name;
-      error->all(FLERR, "Element {} is unknown to model {}, which knows:{}", element, model_path_,
-                 known);
-    }
+    member.type_map[t] = member.model->type_of(element);
+    if (member.type_map[t] >= 0) continue;
+    std::string known;
+    for (const auto &type_name : member.model->type_names()) known += " " + type_name;
+    error->all(FLERR, "Element {} is unknown to model {}, which knows:{}", element, member.path,
+               known);
   }
+}
+
+void PairNequip::set_flags()
+{
+  const auto &type_map = members_.front().type_map;
   int n_set = 0;
-  for (int i = 1; i <= n_types; ++i) {
-    for (int j = i; j <= n_types; ++j) {
-      setflag[i][j] = setflag[j][i] = (type_map_[i] >= 0 && type_map_[j] >= 0) ? 1 : 0;
+  for (int i = 1; i <= atom->ntypes; ++i) {
+    for (int j = i; j <= atom->ntypes; ++j) {
+      setflag[i][j] = setflag[j][i] = (type_map[i] >= 0 && type_map[j] >= 0) ? 1 : 0;
       n_set += setflag[i][j];
     }
   }
   if (n_set == 0)
     error->all(FLERR, "pair_coeff of pair_style nequip maps every atom type to NULL");
+}
+
+void PairNequip::check_committee()
+{
+  if (members_.size() > 1) {
+    committee_.set(settings_.committee_every);
+    nextra = 3;
+    return;
+  }
+  const char *word = settings_.committee ? "committee" : "guard deviation";
+  if (settings_.committee || settings_.guard.deviation > 0.0)
+    error->all(FLERR, "pair_style nequip with '{}' expects two models or more in pair_coeff, got 1",
+               word);
 }
 
 void PairNequip::init_style()
@@ -130,6 +212,7 @@ void PairNequip::init_style()
                       "message-passing model do not determine it, and a heat flux made from them "
                       "is wrong; use stress/atom for stresses");
   require_full_neighbor_list();
+  first_evaluation_ = true;
   neighbor->add_request(this, NeighConst::REQ_FULL);
 }
 
@@ -145,19 +228,30 @@ void PairNequip::require_full_neighbor_list()
 double PairNequip::init_one(int i, int j)
 {
   if (setflag[i][j] == 0) error->all(FLERR, "All pair coeffs are not set");
-  return model_->r_max();
+  double cutoff = 0.0;
+  for (const auto &member : members_) cutoff = std::max(cutoff, member.model->r_max());
+  return cutoff;
 }
 
 void PairNequip::compute(int eflag, int vflag)
 {
   ev_init(eflag, vflag);
+  guard_.begin();
   find_owners();
-  build_graph();
-  if (graph_.n_atoms() == 0) return;
-  const auto evaluation = evaluate();
+  auto &driver = members_.front();
+  build_graph(driver);
+  const auto evaluation = evaluate(driver);
   add_energies(evaluation.atomic_energies);
-  add_forces(evaluation.edge_gradients);
+  sum_forces(driver, evaluation.edge_gradients);
+  double *f = atom->nlocal > 0 ? atom->f[0] : nullptr;
+  for (size_t k = 0; k < forces_.size(); ++k) f[k] += forces_[k];
   if (vflag_either) add_virial(evaluation.edge_gradients);
+  check_numbers(driver, evaluation.atomic_energies);
+  look_at_limits();
+  ask_committee();
+  guard_.judge();
+  first_evaluation_ = false;
+  evaluated_step_ = update->ntimestep;
 }
 
 // With one rank every ghost is an image of a local atom. A sorted list of IDs needs no atom map
@@ -181,13 +275,14 @@ void PairNequip::find_owners()
   }
 }
 
-void PairNequip::build_graph()
+void PairNequip::build_graph(const Member &member)
 {
+  const auto &type_map = member.type_map;
   graph_.clear();
   locals_.clear();
   nodes_.assign(atom->nlocal, -1);
   for (int i = 0; i < atom->nlocal; ++i) {
-    const int model_type = type_map_[atom->type[i]];
+    const int model_type = type_map[atom->type[i]];
     if (model_type < 0) continue;
     nodes_[i] = static_cast<int>(locals_.size());
     locals_.push_back(i);
@@ -196,67 +291,147 @@ void PairNequip::build_graph()
   double **x = atom->x;
   for (int ii = 0; ii < list->inum; ++ii) {
     const int i = list->ilist[ii];
-    const int centre_type = type_map_[atom->type[i]];
+    const int centre_type = type_map[atom->type[i]];
     if (centre_type < 0) continue;
     const int *neighbors = list->firstneigh[i];
     for (int jj = 0; jj < list->numneigh[i]; ++jj) {
       const int j = neighbors[jj] & NEIGHMASK;
-      const int neighbor_type = type_map_[atom->type[j]];
+      const int neighbor_type = type_map[atom->type[j]];
       if (neighbor_type < 0) continue;
       const double dx = x[j][0] - x[i][0];
       const double dy = x[j][1] - x[i][1];
       const double dz = x[j][2] - x[i][2];
-      const double cutoff = model_->cutoff(centre_type, neighbor_type);
+      const double cutoff = member.model->cutoff(centre_type, neighbor_type);
       if (dx * dx + dy * dy + dz * dz >= cutoff * cutoff) continue;
       graph_.add_edge(nodes_[i], nodes_[owners_[j]], dx, dy, dz);
     }
   }
 }
 
-tempermd::Evaluation PairNequip::evaluate()
+tempermd::Evaluation PairNequip::evaluate(Member &member)
 {
   std::string fault;
   tempermd::Evaluation evaluation;
   try {
-    evaluation = model_->evaluate(graph_, comm->nthreads);
+    evaluation = member.model->evaluate(graph_, comm->nthreads);
   } catch (const tempermd::ModelError &failure) {
     fault = failure.what();
   }
   if (!fault.empty())
-    error->one(FLERR, "NequIP model {} failed at step {}: {}", model_path_, update->ntimestep,
+    error->one(FLERR, "NequIP model {} failed at step {}: {}", member.path, update->ntimestep,
                fault);
   return evaluation;
-}
-
-void PairNequip::not_finite(const char *what, int i)
-{
-  error->one(FLERR, "NequIP model {} gives a {} that is not finite for atom {} at step {}",
-             model_path_, what, atom->tag[i], update->ntimestep);
 }
 
 void PairNequip::add_energies(const std::vector<double> &atomic_energies)
 {
   for (size_t node = 0; node < atomic_energies.size(); ++node) {
     const double energy = atomic_energies[node];
-    if (!std::isfinite(energy)) not_finite("potential energy", locals_[node]);
     if (eflag_global) eng_vdwl += energy;
     if (eflag_atom) eatom[locals_[node]] += energy;
   }
 }
 
-void PairNequip::add_forces(const std::vector<double> &edge_gradients)
+void PairNequip::sum_forces(const Member &, const std::vector<double> &edge_gradients)
 {
-  double **f = atom->f;
+  forces_.assign(3 * static_cast<size_t>(atom->nlocal), 0.0);
   for (int64_t e = 0; e < graph_.n_edges(); ++e) {
-    double *f_centre = f[locals_[graph_.centres[e]]];
-    double *f_neighbor = f[locals_[graph_.neighbors[e]]];
+    double *f_centre = &forces_[3 * locals_[graph_.centres[e]]];
+    double *f_neighbor = &forces_[3 * locals_[graph_.neighbors[e]]];
     for (int k = 0; k < 3; ++k) {
       const double gradient = edge_gradients[3 * e + k];
-      if (!std::isfinite(gradient)) not_finite("force", locals_[graph_.centres[e]]);
       f_centre[k] += gradient;
       f_neighbor[k] -= gradient;
     }
   }
+}
+
+void PairNequip::check_numbers(const Member &member, const std::vector<double> &atomic_energies)
+{
+  const auto source = "NequIP model " + member.path;
+  for (size_t node = 0; node < locals_.size(); ++node)
+    if (!std::isfinite(atomic_energies[node]))
+      guard_.see_not_finite(source, "potential energy", atom->tag[locals_[node]]);
+  for (int i = 0; i < atom->nlocal; ++i)
+    if (!std::isfinite(forces_[3 * i] + forces_[3 * i + 1] + forces_[3 * i + 2]))
+      guard_.see_not_finite(source, "force", atom->tag[i]);
+}
+
+// Of the driving model: its graph and its forces are still there.
+void PairNequip::look_at_limits()
+{
+  if (!guard_.due(update->ntimestep)) return;
+  if (guard_.watches_distance()) {
+    double shortest = std::numeric_limits<double>::infinity();
+    int64_t edge = -1;
+    for (int64_t e = 0; e < graph_.n_edges(); ++e) {
+      const double *r = &graph_.edge_vectors[3 * e];
+      const double squared = r[0] * r[0] + r[1] * r[1] + r[2] * r[2];
+      if (squared >= shortest) continue;
+      shortest = squared;
+      edge = e;
+    }
+    if (edge >= 0)
+      guard_.see_distance(std::sqrt(shortest), atom->tag[locals_[graph_.centres[edge]]],
+                          atom->tag[locals_[graph_.neighbors[edge]]]);
+  }
+  if (!guard_.watches_force()) return;
+  for (int i = 0; i < atom->nlocal; ++i) {
+    const double *f = &forces_[3 * i];
+    guard_.see_force(std::sqrt(f[0] * f[0] + f[1] * f[1] + f[2] * f[2]), atom->tag[i]);
+  }
+}
+
+void PairNequip::ask_committee()
+{
+  const bigint step = update->ntimestep;
+  const bool guarded = guard_.due(step) && guard_.watches_deviation();
+  if (!committee_.exists() || !(committee_.due(step) || guarded || first_evaluation_)) return;
+  committee_.begin(atom->nlocal);
+  committee_.add(forces_.data());
+  for (size_t k = 1; k < members_.size(); ++k) {
+    build_graph(members_[k]);
+    const auto evaluation = evaluate(members_[k]);
+    sum_forces(members_[k], evaluation.edge_gradients);
+    check_numbers(members_[k], evaluation.atomic_energies);
+    committee_.add(forces_.data());
+  }
+  std::vector<char> counted(atom->nlocal);
+  for (int i = 0; i < atom->nlocal; ++i)
+    counted[i] = members_.front().type_map[atom->type[i]] >= 0;
+  committee_.end(step, counted, world);
+  // compute pair sums over ranks
+  const bool first = comm->me == 0;
+  pvector[0] = first ? committee_.max() : 0.0;
+  pvector[1] = first ? committee_.mean() : 0.0;
+  pvector[2] = first ? committee_.min() : 0.0;
+  if (!guarded) return;
+  for (int i = 0; i < atom->nlocal; ++i)
+    guard_.see_deviation(committee_.deviations()[i], atom->tag[i]);
+}
+
+// 'fix pair' with 1 after the field sets this flag at its steps: the committee is asked then too.
+void *PairNequip::extract(const char *name, int &dimensions)
+{
+  dimensions = 0;
+  return std::strcmp(name, "deviation_flag") == 0 ? committee_.wanted() : nullptr;
+}
+
+void *PairNequip::extract_peratom(const char *name, int &columns)
+{
+  columns = 0;
+  if (std::strcmp(name, "deviation") != 0) return nullptr;
+  if (!committee_.exists())
+    error->all(FLERR, "'deviation' of pair_style nequip expects two models or more in pair_coeff, "
+                      "got {}", members_.size());
+  // atoms have moved between indices since an earlier step
+  if (update->whichflag != 0 && !first_evaluation_ && evaluated_step_ == update->ntimestep &&
+      committee_.step() != evaluated_step_)
+    error->all(FLERR, "'fix pair' asks for the deviation at step {}, when the committee is not "
+                      "evaluated: let its interval be a multiple of {}, as in 'pair_style nequip "
+                      "committee every {}', or write 'deviation 1'",
+               update->ntimestep, settings_.committee_every, settings_.committee_every);
+  return committee_.deviations();
 }
 
 void PairNequip::add_virial(const std::vector<double> &edge_gradients)
