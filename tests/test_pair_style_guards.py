@@ -209,21 +209,19 @@ def test_stop_ends_every_kind_of_run(
 
 
 def test_rerun_ends_after_the_frame(start: Start, make_model, tmp_path: Path):  # noqa: F811
-    atoms = tube()
-    shorter = measured("shortest", atoms)[1] * 0.9
-    dump = tmp_path / "dump"
+    atoms, dump = tube(), tmp_path / "dump"
+    limit = measured("shortest", atoms)[1] * 0.9
     instance = start(atoms, make_model(), before=["atom_modify map array"])
-    instance.commands_list([f"dump d all custom 1 {dump} id type x y z", "run 0"])
-    closer = atoms.copy()
-    closer.positions[4] += 0.6 * closer.get_distance(4, 5, mic=True, vector=True)
-    assert measured("shortest", closer)[1] < shorter
-    instance.scatter_atoms("x", 1, 3, closer.positions.ravel().ctypes)
-    for step in (4, 8):
-        instance.commands_list(["reset_timestep " + str(step), "run 0"])
+    for step in (0, 4, 8):
+        if step == 4:
+            atoms.positions[4] += 0.6 * atoms.get_distance(4, 5, mic=True, vector=True)
+            assert measured("shortest", atoms)[1] < limit
+            instance.scatter_atoms("x", 1, 3, np.ctypeslib.as_ctypes(atoms.positions.ravel()))
+        instance.command(f"reset_timestep {step}")
+        instance.command(f"write_dump all custom {dump} id type x y z modify append yes")
     instance.commands_list(
         [
-            "undump d",
-            f"pair_style nequip guard every 1 shortest {shorter} action stop",
+            f"pair_style nequip guard every 1 shortest {limit} action stop",
             f"pair_coeff * * {make_model()} C",
         ]
     )
