@@ -25,14 +25,16 @@ void Committee::begin(int n_atoms)
 
 // One pass over the models that loses no digits where they nearly agree (Welford, Technometrics 4,
 // 419, 1962).
-void Committee::add(const double *forces)
+void Committee::add(const std::vector<double> &rows, int width)
 {
   ++n_models_;
   for (int i = 0; i < n_atoms_; ++i) {
-    for (int k = 3 * i; k < 3 * i + 3; ++k) {
-      const double before = forces[k] - mean_forces_[k];
-      mean_forces_[k] += before / n_models_;
-      squares_[i] += before * (forces[k] - mean_forces_[k]);
+    const double *force = &rows[static_cast<size_t>(i) * width];
+    double *mean = &mean_forces_[3 * static_cast<size_t>(i)];
+    for (int k = 0; k < 3; ++k) {
+      const double before = force[k] - mean[k];
+      mean[k] += before / n_models_;
+      squares_[i] += before * (force[k] - mean[k]);
     }
   }
 }

@@ -20,7 +20,8 @@ class Committee {
   bool due(bigint step) const { return exists() && (step % every_ == 0 || wanted_ != 0); }
 
   void begin(int n_atoms);
-  void add(const double *forces);    // (n_atoms, 3), of one more model
+  // Of one more model: rows (n_atoms or more, width) that begin with three forces.
+  void add(const std::vector<double> &rows, int width);
   // counted: (n_atoms,) false for atoms that no model sees; collective over `world`
   void end(bigint step, const std::vector<char> &counted, MPI_Comm world);
 

@@ -2,6 +2,7 @@
 // Watches a run for what no model can be trusted with.
 #include "guard.h"
 
+#include "atom.h"
 #include "comm.h"
 #include "error.h"
 #include "input.h"
@@ -11,6 +12,7 @@
 #include "utils.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <limits>
 #include <utility>
@@ -50,56 +52,86 @@ void Guard::begin()
   }
 }
 
-void Guard::see(Kind kind, double rank, tagint atom, tagint other)
+void Guard::see(Kind kind, double badness, tagint id, tagint other)
 {
-  if (rank > worst_[kind].rank) worst_[kind] = {rank, atom, other, ""};
+  if (badness > worst_[kind].badness) worst_[kind] = {badness, id, other, ""};
 }
 
 // Of many such atoms the one of the lowest ID is named, so that it does not depend on the ranks.
-void Guard::see_not_finite(const std::string &source, const char *quantity, tagint atom)
+void Guard::see_not_finite(const std::string &model_path, const char *quantity, tagint id)
 {
-  const double rank = -static_cast<double>(atom);
-  if (rank > worst_[NOT_FINITE].rank)
-    worst_[NOT_FINITE] = {rank, atom, 0, source + " gives a " + quantity};
+  const double badness = -static_cast<double>(id);
+  if (badness > worst_[NOT_FINITE].badness)
+    worst_[NOT_FINITE] = {badness, id, 0, "NequIP model " + model_path + " gives a " + quantity};
 }
 
-void Guard::see_distance(double distance, tagint atom, tagint other)
+void Guard::look_at_numbers(const std::string &model_path,
+                            const std::vector<double> &atomic_energies,
+                            const std::vector<int> &atoms, const std::vector<double> &rows,
+                            int width)
 {
-  see(SHORTEST, -distance, std::min(atom, other), std::max(atom, other));
+  for (size_t node = 0; node < atomic_energies.size() && atoms[node] < atom->nlocal; ++node)
+    if (!std::isfinite(atomic_energies[node]))
+      see_not_finite(model_path, "potential energy", atom->tag[atoms[node]]);
+  for (int i = 0; i < atom->nlocal; ++i)
+    for (int k = 0; k < 3; ++k)
+      if (!std::isfinite(rows[static_cast<size_t>(i) * width + k]))
+        see_not_finite(model_path, "force", atom->tag[i]);
 }
 
-void Guard::see_force(double force, tagint atom)
+void Guard::look_at_distances(const tempermd::Graph &graph, const std::vector<int> &atoms)
 {
-  see(FORCE, force, atom);
+  double shortest = std::numeric_limits<double>::infinity();
+  int64_t edge = -1;
+  // edges of ghosts are those of their owners
+  for (int64_t e = 0; e < graph.n_edges() && graph.centres[e] < graph.n_local(); ++e) {
+    const double *r = &graph.edge_vectors[3 * e];
+    const double squared = r[0] * r[0] + r[1] * r[1] + r[2] * r[2];
+    if (squared >= shortest) continue;
+    shortest = squared;
+    edge = e;
+  }
+  if (edge < 0) return;
+  const tagint one = atom->tag[atoms[graph.centres[edge]]];
+  const tagint other = atom->tag[atoms[graph.neighbors[edge]]];
+  see(SHORTEST, -std::sqrt(shortest), std::min(one, other), std::max(one, other));
 }
 
-void Guard::see_deviation(double deviation, tagint atom)
+void Guard::look_at_forces(const std::vector<double> &rows, int width)
 {
-  see(DEVIATION, deviation, atom);
+  for (int i = 0; i < atom->nlocal; ++i) {
+    const double *f = &rows[static_cast<size_t>(i) * width];
+    see(FORCE, std::sqrt(f[0] * f[0] + f[1] * f[1] + f[2] * f[2]), atom->tag[i]);
+  }
 }
 
-bool Guard::violated(Kind kind, double rank) const
+void Guard::look_at_deviations(const double *deviations)
 {
-  if (kind == NOT_FINITE) return rank > NOTHING;
-  if (kind == SHORTEST) return watches_distance() && rank > -settings_.shortest;
-  if (kind == FORCE) return watches_force() && rank > settings_.force;
-  return watches_deviation() && rank > settings_.deviation;
+  for (int i = 0; i < atom->nlocal; ++i) see(DEVIATION, deviations[i], atom->tag[i]);
+}
+
+bool Guard::violated(Kind kind, double badness) const
+{
+  if (kind == NOT_FINITE) return badness > NOTHING;
+  if (kind == SHORTEST) return settings_.shortest > 0.0 && badness > -settings_.shortest;
+  if (kind == FORCE) return settings_.force > 0.0 && badness > settings_.force;
+  return settings_.deviation > 0.0 && badness > settings_.deviation;
 }
 
 void Guard::judge()
 {
-  struct RankedOwner {
-    double rank;
+  struct Worst {
+    double badness;
     int owner;
   };
-  std::array<RankedOwner, KINDS> found;
-  for (int kind = 0; kind < KINDS; ++kind) found[kind] = {worst_[kind].rank, comm->me};
+  std::array<Worst, KINDS> found;
+  for (int kind = 0; kind < KINDS; ++kind) found[kind] = {worst_[kind].badness, comm->me};
   MPI_Allreduce(MPI_IN_PLACE, found.data(), KINDS, MPI_DOUBLE_INT, MPI_MAXLOC, world);
 
   std::string violation;
   bool at_once = false;
   for (int kind = 0; kind < KINDS && !at_once; ++kind) {
-    if (!violated(static_cast<Kind>(kind), found[kind].rank)) continue;
+    if (!violated(static_cast<Kind>(kind), found[kind].badness)) continue;
     at_once = kind == NOT_FINITE;
     const auto sighting = fetch(static_cast<Kind>(kind), found[kind].owner);
     violation += (violation.empty() ? "" : "; ") + sentence(static_cast<Kind>(kind), sighting);
@@ -115,8 +147,8 @@ void Guard::judge()
 Guard::Sighting Guard::fetch(Kind kind, int owner)
 {
   auto sighting = worst_[kind];
-  MPI_Bcast(&sighting.rank, 1, MPI_DOUBLE, owner, world);
-  MPI_Bcast(&sighting.atom, 1, MPI_LMP_TAGINT, owner, world);
+  MPI_Bcast(&sighting.badness, 1, MPI_DOUBLE, owner, world);
+  MPI_Bcast(&sighting.id, 1, MPI_LMP_TAGINT, owner, world);
   MPI_Bcast(&sighting.other, 1, MPI_LMP_TAGINT, owner, world);
   int length = static_cast<int>(sighting.subject.size());
   MPI_Bcast(&length, 1, MPI_INT, owner, world);
@@ -131,28 +163,26 @@ std::string Guard::sentence(Kind kind, const Sighting &worst) const
   const char *unit = force_unit(update->unit_style);
   switch (kind) {
     case NOT_FINITE:
-      return fmt::format("{} that is not finite for atom {} at step {}", worst.subject, worst.atom,
+      return fmt::format("{} that is not finite for atom {} at step {}", worst.subject, worst.id,
                          step);
     case SHORTEST:
       return fmt::format("pair_style nequip guard: the distance between atoms {} and {} at step {} "
                          "is {:.8g} Angstrom, below the limit of {:.8g} Angstrom",
-                         worst.atom, worst.other, step, -worst.rank, settings_.shortest);
+                         worst.id, worst.other, step, -worst.badness, settings_.shortest);
     case FORCE:
       return fmt::format("pair_style nequip guard: the force on atom {} at step {} is {:.8g} {}, "
                          "above the limit of {:.8g} {}",
-                         worst.atom, step, worst.rank, unit, settings_.force, unit);
+                         worst.id, step, worst.badness, unit, settings_.force, unit);
     default:
       return fmt::format("pair_style nequip guard: the committee's force deviation of atom {} at "
                          "step {} is {:.8g} {}, above the limit of {:.8g} {}",
-                         worst.atom, step, worst.rank, unit, settings_.deviation, unit);
+                         worst.id, step, worst.badness, unit, settings_.deviation, unit);
   }
 }
 
 // A step with numbers that are not finite is not to be finished: positions would be lost.
 void Guard::stop(const std::string &violation, bool at_once)
 {
-  const bool first = violation_.empty();
-  if (comm->me == 0 && (first || at_once)) utils::logmesg(lmp, "{}\n", violation);
   if (at_once) {
     violation_step_ = update->ntimestep;
     save("frame");
@@ -160,7 +190,8 @@ void Guard::stop(const std::string &violation, bool at_once)
     timer->reset_timeout();
     error->all(FLERR, violation);
   }
-  if (!first) return;
+  if (!violation_.empty()) return;
+  if (comm->me == 0) utils::logmesg(lmp, "{}: the run stops after this step\n", violation);
   violation_ = violation;
   violation_step_ = update->ntimestep;
   // a minimizer may step back from these positions before it ends

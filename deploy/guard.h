@@ -3,6 +3,7 @@
 // step), and atoms beyond the limits of 'guard'. All decisions are the same on every rank.
 #pragma once
 
+#include "graph.h"
 #include "pair_settings.h"
 #include "pointers.h"
 
@@ -17,16 +18,16 @@ class Guard : protected Pointers {
   explicit Guard(LAMMPS *lmp);
   void set(const GuardSettings &);
   bool due(bigint step) const { return settings_.every > 0 && step % settings_.every == 0; }
-  bool watches_distance() const { return settings_.shortest > 0.0; }
-  bool watches_force() const { return settings_.force > 0.0; }
-  bool watches_deviation() const { return settings_.deviation > 0.0; }
+  bool wants_deviations(bigint step) const { return due(step) && settings_.deviation > 0.0; }
 
   void begin();    // of an evaluation; collective
-  // What this rank sees of its own atoms, in any order and number.
-  void see_not_finite(const std::string &source, const char *quantity, tagint atom);
-  void see_distance(double distance, tagint atom, tagint other);
-  void see_force(double force, tagint atom);
-  void see_deviation(double deviation, tagint atom);
+  // What this rank sees of its own atoms. atoms: node of the graph -> atom; rows: (atoms, width),
+  // beginning with three forces.
+  void look_at_numbers(const std::string &model_path, const std::vector<double> &atomic_energies,
+                       const std::vector<int> &atoms, const std::vector<double> &rows, int width);
+  void look_at_distances(const tempermd::Graph &, const std::vector<int> &atoms);
+  void look_at_forces(const std::vector<double> &rows, int width);
+  void look_at_deviations(const double *deviations);
   void judge();    // errors, or asks the run to stop after this step; collective
 
   void finish();    // of a run: saves and errors where it was stopped; collective
@@ -34,13 +35,14 @@ class Guard : protected Pointers {
  private:
   enum Kind { NOT_FINITE, SHORTEST, FORCE, DEVIATION, KINDS };
   struct Sighting {
-    double rank;             // the larger, the worse
-    tagint atom, other;
+    double badness;
+    tagint id, other;
     std::string subject;     // of a number that is not finite
   };
 
-  void see(Kind kind, double rank, tagint atom, tagint other = 0);
-  bool violated(Kind kind, double rank) const;
+  void see(Kind kind, double badness, tagint id, tagint other = 0);
+  void see_not_finite(const std::string &model_path, const char *quantity, tagint id);
+  bool violated(Kind kind, double badness) const;
   Sighting fetch(Kind kind, int owner);
   std::string sentence(Kind kind, const Sighting &) const;
   void stop(const std::string &violation, bool at_once);

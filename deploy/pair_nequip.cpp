@@ -4,23 +4,25 @@
 
 #include "atom.h"
 #include "comm.h"
-#include "device.h"
+#include "edge_sums.h"
 #include "error.h"
 #include "force.h"
+#include "ghost_shell.h"
+#include "loaded_model.h"
 #include "memory.h"
 #include "modify.h"
-#include "neigh_list.h"
 #include "neighbor.h"
+#include "rank_device.h"
+#include "shared_fault.h"
 #include "update.h"
 #include "utils.h"
 
 #include <algorithm>
-#include <cmath>
 #include <cstring>
-#include <limits>
-#include <utility>
 
 using namespace LAMMPS_NS;
+using tempermd::Evaluation;
+using tempermd::ModelError;
 
 PairNequip::PairNequip(LAMMPS *lmp) : Pair(lmp), guard_(lmp)
 {
@@ -31,6 +33,9 @@ PairNequip::PairNequip(LAMMPS *lmp) : Pair(lmp), guard_(lmp)
   // ghost forces are folded onto their owners here, so f.r over ghosts would miss them
   no_virial_fdotr_compute = 1;
   centroidstressflag = CENTROID_NOTAVAIL;
+  // hybrid styles and LAMMPS's buffers read these before a model is known
+  ghostneigh = comm->nprocs > 1 ? 1 : 0;
+  comm_reverse = comm_reverse_off = 9;
   pvector = new double[3]();    // max, mean and min of the committee's deviation
 }
 
@@ -40,24 +45,21 @@ PairNequip::~PairNequip()
   if (copymode || !allocated) return;
   memory->destroy(setflag);
   memory->destroy(cutsq);
+  memory->destroy(cutghost);
 }
 
 void PairNequip::settings(int narg, char **arg)
 {
-  if (comm->nprocs > 1)
-    error->all(FLERR, "pair_style nequip runs on one MPI rank in this version, got {}: start lmp "
-                      "without mpirun, or by mpirun -np 1, and set OMP_NUM_THREADS for threads",
-               comm->nprocs);
   settings_ = parse_pair_settings(std::vector<std::string>(arg, arg + narg), lmp);
   guard_.set(settings_.guard);
   forget_models();
-  choose_device();
+  device_ = choose_rank_device(lmp, settings_.device);
 }
 
-// The device may have changed: models are loaded anew by the next pair_coeff.
+// The device may be another one: the next pair_coeff loads models anew.
 void PairNequip::forget_models()
 {
-  members_.clear();
+  models_.clear();
   committee_.set(0);
   nextra = 0;
   if (!allocated) return;
@@ -65,123 +67,68 @@ void PairNequip::forget_models()
     for (int j = 1; j <= atom->ntypes; ++j) setflag[i][j] = 0;
 }
 
-void PairNequip::choose_device()
-{
-  MPI_Comm node;
-  MPI_Comm_split_type(world, MPI_COMM_TYPE_SHARED, comm->me, MPI_INFO_NULL, &node);
-  int node_rank = 0, node_ranks = 1;
-  MPI_Comm_rank(node, &node_rank);
-  MPI_Comm_size(node, &node_ranks);
-  MPI_Comm_free(&node);
-  const int n_gpus = settings_.device == "cpu" ? 0 : tempermd::count_gpus();
-  std::string fault;
-  try {
-    device_ = tempermd::resolve_device(settings_.device, node_rank, n_gpus);
-  } catch (const tempermd::ModelError &failure) {
-    fault = failure.what();
-  }
-  // one node may have GPUs where another has none
-  int failed = fault.empty() ? 0 : 1;
-  MPI_Allreduce(MPI_IN_PLACE, &failed, 1, MPI_INT, MPI_MAX, world);
-  if (!fault.empty()) error->one(FLERR, "pair_style nequip: {}", fault);
-  say_device(node_ranks, n_gpus);
-}
-
-void PairNequip::say_device(int node_ranks, int n_gpus)
-{
-  int sharing = 0;    // ranks on the fullest GPU of this node
-  if (device_ != "cpu")
-    sharing = utils::strmatch(settings_.device, ":") ? node_ranks : (node_ranks - 1) / n_gpus + 1;
-  MPI_Allreduce(MPI_IN_PLACE, &sharing, 1, MPI_INT, MPI_MAX, world);
-  if (comm->me != 0) return;
-  if (sharing == 0)
-    utils::logmesg(lmp, "pair_style nequip computes on the CPU\n");
-  else
-    utils::logmesg(lmp, "pair_style nequip computes on the GPU ({} on the first rank), with up to {} "
-                        "rank(s) on each\n", device_, sharing);
-}
-
-
 void PairNequip::allocate()
 {
   const int n = atom->ntypes + 1;
   memory->create(setflag, n, n, "pair:setflag");
   memory->create(cutsq, n, n, "pair:cutsq");
+  memory->create(cutghost, n, n, "pair:cutghost");
   allocated = 1;
 }
 
 void PairNequip::coeff(int narg, char **arg)
 {
   if (!allocated) allocate();
-  if (std::strcmp(update->unit_style, "metal") != 0)
-    error->all(FLERR, "pair_style nequip needs 'units metal' (eV, Angstrom, ps), got 'units {}'",
-               update->unit_style);
-  if (narg < 3)
-    error->all(FLERR, "pair_coeff of pair_style nequip expects '* * MODEL.nequip.pth' and one "
-                      "element for each of the {} atom types, got {} words", atom->ntypes, narg);
-  if (std::strcmp(arg[0], "*") != 0 || std::strcmp(arg[1], "*") != 0)
-    error->all(FLERR, "pair_coeff of pair_style nequip must start with '* *', got '{} {}'", arg[0],
-               arg[1]);
-  // the first word after '* *' is always a model; further ones show it by their extension
+  // the first word after '* *' is always a model; further ones show it by their ending
   int n_models = 1;
   while (2 + n_models < narg && utils::strmatch(arg[2 + n_models], "\\.pt[h2]?$")) ++n_models;
   const int n_elements = narg - 2 - n_models;
   if (n_elements != atom->ntypes)
     error->all(FLERR, "pair_coeff of pair_style nequip expects '* * MODEL.nequip.pth' and one "
-                      "element for each of the {} atom types, got {} elements", atom->ntypes,
-               n_elements);
+                      "element for each of the {} atom types, got {} elements",
+               atom->ntypes, std::max(n_elements, 0));
+  if (std::strcmp(arg[0], "*") != 0 || std::strcmp(arg[1], "*") != 0)
+    error->all(FLERR, "pair_coeff of pair_style nequip must start with '* *', got '{} {}'", arg[0],
+               arg[1]);
+  set_units();
   forget_models();
-  for (int k = 0; k < n_models; ++k) load_model(arg[2 + k]);
-  for (auto &member : members_) map_types(member, n_elements, arg + 2 + n_models);
+  load_models(n_models, arg + 2, n_elements, arg + 2 + n_models);
   set_flags();
-  check_committee();
+  form_committee();
 }
 
-void PairNequip::load_model(const std::string &name)
+void PairNequip::set_units()
 {
-  if (!utils::strmatch(name, "\\.nequip\\.pt[h2]$"))
-    error->all(FLERR, "Model file {} has the wrong extension: expected NAME.nequip.pth or "
-                      "NAME.nequip.pt2, as made by deploy-model", name);
-  Member member;
-  member.path = utils::get_potential_file_path(name);
-  if (member.path.empty())
-    error->all(FLERR, "Model file {} does not exist or is not readable, here or in the folders "
-                      "of LAMMPS_POTENTIALS", name);
-  std::string fault;
-  // error->all throws a LAMMPS exception itself, so it is called outside the try block
-  try {
-    member.model = std::make_unique<tempermd::NequipModel>(member.path, device_);
-  } catch (const tempermd::ModelError &failure) {
-    fault = failure.what();
-  }
-  if (!fault.empty()) error->all(FLERR, "Model file {} is refused: {}", member.path, fault);
-  if (comm->me == 0)
-    utils::logmesg(lmp, "NequIP model {}: {}\n", member.path, member.model->describe());
-  members_.push_back(std::move(member));
+  const std::string units = update->unit_style;
+  if (units != "metal" && units != "real")
+    error->all(FLERR, "pair_style nequip needs 'units metal' or 'units real', got 'units {}'",
+               units);
+  eV_ = units == "metal" ? 1.0 : utils::get_conversion_factor(utils::ENERGY, utils::METAL2REAL);
 }
 
-void PairNequip::map_types(Member &member, int n_types, char **elements)
+void PairNequip::load_models(int n_models, char **names, int n_elements, char **elements)
 {
-  member.type_map.assign(n_types + 1, -1);
-  for (int t = 1; t <= n_types; ++t) {
-    const std::string element = elements[t - 1];
-    if (element == "NULL") continue;
-    member.type_map[t] = member.model->type_of(element);
-    if (member.type_map[t] >= 0) continue;
-    std::string known;
-    for (const auto &type_name : member.model->type_names()) known += " " + type_name;
-    error->all(FLERR, "Element {} is unknown to model {}, which knows:{}", element, member.path,
-               known);
+  for (int k = 0; k < n_models; ++k) {
+    models_.push_back(std::make_unique<LoadedModel>(lmp, names[k], device_));
+    models_.back()->map_types(n_elements, elements);
   }
+  // with one layer the neighbor list's own ghosts suffice, whatever its cutoff
+  const auto reach = [](const auto &model) {
+    return model->num_layers() > 1 ? model->num_layers() * model->r_max() : 0.0;
+  };
+  const auto &longest = *std::max_element(
+      models_.begin(), models_.end(),
+      [&](const auto &one, const auto &other) { return reach(one) < reach(other); });
+  shell_ = std::make_unique<GhostShell>(lmp, longest->num_layers(), longest->r_max());
 }
 
 void PairNequip::set_flags()
 {
-  const auto &type_map = members_.front().type_map;
+  const auto &driver = *models_.front();
   int n_set = 0;
   for (int i = 1; i <= atom->ntypes; ++i) {
     for (int j = i; j <= atom->ntypes; ++j) {
-      setflag[i][j] = setflag[j][i] = (type_map[i] >= 0 && type_map[j] >= 0) ? 1 : 0;
+      setflag[i][j] = setflag[j][i] = driver.maps(i) && driver.maps(j) ? 1 : 0;
       n_set += setflag[i][j];
     }
   }
@@ -189,17 +136,15 @@ void PairNequip::set_flags()
     error->all(FLERR, "pair_coeff of pair_style nequip maps every atom type to NULL");
 }
 
-void PairNequip::check_committee()
+void PairNequip::form_committee()
 {
-  if (members_.size() > 1) {
+  if (models_.size() > 1) {
     committee_.set(settings_.committee_every);
     nextra = 3;
-    return;
-  }
-  const char *word = settings_.committee ? "committee" : "guard deviation";
-  if (settings_.committee || settings_.guard.deviation > 0.0)
+  } else if (settings_.committee || settings_.guard.deviation > 0.0) {
     error->all(FLERR, "pair_style nequip with '{}' expects two models or more in pair_coeff, got 1",
-               word);
+               settings_.committee ? "committee" : "guard deviation");
+  }
 }
 
 void PairNequip::init_style()
@@ -212,8 +157,12 @@ void PairNequip::init_style()
                       "message-passing model do not determine it, and a heat flux made from them "
                       "is wrong; use stress/atom for stresses");
   require_full_neighbor_list();
-  first_evaluation_ = true;
-  neighbor->add_request(this, NeighConst::REQ_FULL);
+  computed_step_ = -1;
+  shell_->raise_cutoff();
+  // LAMMPS trims lists of hybrid sub-styles to their own cutoff, but not those of ghosts
+  if (shell_->needed()) trim_flag = 0;
+  const int ghosts = shell_->needed() ? NeighConst::REQ_GHOST : 0;
+  neighbor->add_request(this, NeighConst::REQ_FULL | ghosts);
 }
 
 void PairNequip::require_full_neighbor_list()
@@ -228,189 +177,119 @@ void PairNequip::require_full_neighbor_list()
 double PairNequip::init_one(int i, int j)
 {
   if (setflag[i][j] == 0) error->all(FLERR, "All pair coeffs are not set");
-  double cutoff = 0.0;
-  for (const auto &member : members_) cutoff = std::max(cutoff, member.model->r_max());
-  return cutoff;
+  double r_max = 0.0;
+  for (const auto &model : models_) r_max = std::max(r_max, model->r_max());
+  cutghost[i][j] = cutghost[j][i] = r_max;
+  return r_max;
 }
 
 void PairNequip::compute(int eflag, int vflag)
 {
   ev_init(eflag, vflag);
+  shell_->check();
   guard_.begin();
-  find_owners();
-  auto &driver = members_.front();
-  build_graph(driver);
+  auto &driver = *models_.front();
   const auto evaluation = evaluate(driver);
-  add_energies(evaluation.atomic_energies);
-  sum_forces(driver, evaluation.edge_gradients);
-  double *f = atom->nlocal > 0 ? atom->f[0] : nullptr;
-  for (size_t k = 0; k < forces_.size(); ++k) f[k] += forces_[k];
-  if (vflag_either) add_virial(evaluation.edge_gradients);
-  check_numbers(driver, evaluation.atomic_energies);
-  look_at_limits();
-  ask_committee();
+  const int width = vflag_atom ? 9 : 3;
+  add_energies(evaluation);
+  sum_forces(driver, evaluation, width);
+  add_forces(width);
+  if (vflag_global) tempermd::add_virial(graph_, evaluation, virial);
+  guard_driver(evaluation, width);
+  ask_committee(width);
   guard_.judge();
-  first_evaluation_ = false;
-  evaluated_step_ = update->ntimestep;
+  computed_step_ = update->ntimestep;
 }
 
-// With one rank every ghost is an image of a local atom. A sorted list of IDs needs no atom map
-// and no array as long as the largest ID.
-void PairNequip::find_owners()
+// Collective: what fails on one rank is an error on all.
+Evaluation PairNequip::evaluate(LoadedModel &model)
 {
-  const int nlocal = atom->nlocal;
-  const int nall = nlocal + atom->nghost;
-  std::vector<std::pair<tagint, int>> ids(nlocal);
-  for (int i = 0; i < nlocal; ++i) ids[i] = {atom->tag[i], i};
-  std::sort(ids.begin(), ids.end());
-  owners_.resize(nall);
-  for (int i = 0; i < nlocal; ++i) owners_[i] = i;
-  for (int i = nlocal; i < nall; ++i) {
-    const tagint id = atom->tag[i];
-    const auto found = std::lower_bound(ids.begin(), ids.end(), std::make_pair(id, 0));
-    if (found == ids.end() || found->first != id)
-      error->one(FLERR, "pair_style nequip finds no owner of ghost atom {} at step {}", id,
-                 update->ntimestep);
-    owners_[i] = found->second;
-  }
-}
-
-void PairNequip::build_graph(const Member &member)
-{
-  const auto &type_map = member.type_map;
-  graph_.clear();
-  locals_.clear();
-  nodes_.assign(atom->nlocal, -1);
-  for (int i = 0; i < atom->nlocal; ++i) {
-    const int model_type = type_map[atom->type[i]];
-    if (model_type < 0) continue;
-    nodes_[i] = static_cast<int>(locals_.size());
-    locals_.push_back(i);
-    graph_.atom_types.push_back(model_type);
-  }
-  double **x = atom->x;
-  for (int ii = 0; ii < list->inum; ++ii) {
-    const int i = list->ilist[ii];
-    const int centre_type = type_map[atom->type[i]];
-    if (centre_type < 0) continue;
-    const int *neighbors = list->firstneigh[i];
-    for (int jj = 0; jj < list->numneigh[i]; ++jj) {
-      const int j = neighbors[jj] & NEIGHMASK;
-      const int neighbor_type = type_map[atom->type[j]];
-      if (neighbor_type < 0) continue;
-      const double dx = x[j][0] - x[i][0];
-      const double dy = x[j][1] - x[i][1];
-      const double dz = x[j][2] - x[i][2];
-      const double cutoff = member.model->cutoff(centre_type, neighbor_type);
-      if (dx * dx + dy * dy + dz * dz >= cutoff * cutoff) continue;
-      graph_.add_edge(nodes_[i], nodes_[owners_[j]], dx, dy, dz);
-    }
-  }
-}
-
-tempermd::Evaluation PairNequip::evaluate(Member &member)
-{
-  std::string fault;
-  tempermd::Evaluation evaluation;
-  try {
-    evaluation = member.model->evaluate(graph_, comm->nthreads);
-  } catch (const tempermd::ModelError &failure) {
-    fault = failure.what();
-  }
-  if (!fault.empty())
-    error->one(FLERR, "NequIP model {} failed at step {}: {}", member.path, update->ntimestep,
-               fault);
+  Evaluation evaluation;
+  stop_if_any(lmp, fault_of(lmp, [&] {
+    evaluation = model.evaluate(list, eV_, graph_);
+    if (vflag_atom && !evaluation.forces.empty() && &model == models_.front().get())
+      throw ModelError(fmt::format("NequIP model {} gives forces but no gradients of edges, so "
+                                   "there is no virial per atom (stress/atom); {}", model.path(),
+                                   tempermd::kRedeploy));
+  }));
   return evaluation;
 }
 
-void PairNequip::add_energies(const std::vector<double> &atomic_energies)
+// Those of ghosts count on the ranks that own them.
+void PairNequip::add_energies(const Evaluation &evaluation)
 {
-  for (size_t node = 0; node < atomic_energies.size(); ++node) {
-    const double energy = atomic_energies[node];
-    if (eflag_global) eng_vdwl += energy;
-    if (eflag_atom) eatom[locals_[node]] += energy;
+  const auto &energies = evaluation.atomic_energies;
+  if (energies.empty()) return;
+  const auto &atoms = models_.front()->atoms();
+  for (int64_t node = 0; node < graph_.n_local(); ++node) {
+    if (eflag_global) eng_vdwl += energies[node];
+    if (eflag_atom) eatom[atoms[node]] += energies[node];
   }
 }
 
-void PairNequip::sum_forces(const Member &, const std::vector<double> &edge_gradients)
+// Ghosts get forces (and virials) of this rank's energies. LAMMPS sums them onto their owners only
+// with newton on, so this is done here, on rows of our own, for both settings. Collective.
+void PairNequip::sum_forces(const LoadedModel &model, const Evaluation &evaluation, int width)
 {
-  forces_.assign(3 * static_cast<size_t>(atom->nlocal), 0.0);
-  for (int64_t e = 0; e < graph_.n_edges(); ++e) {
-    double *f_centre = &forces_[3 * locals_[graph_.centres[e]]];
-    double *f_neighbor = &forces_[3 * locals_[graph_.neighbors[e]]];
-    for (int k = 0; k < 3; ++k) {
-      const double gradient = edge_gradients[3 * e + k];
-      f_centre[k] += gradient;
-      f_neighbor[k] -= gradient;
-    }
-  }
+  rows_.assign(static_cast<size_t>(atom->nlocal + atom->nghost) * width, 0.0);
+  const auto &atoms = model.atoms();
+  tempermd::add_edges(graph_, evaluation.edge_gradients, atoms, width, rows_);
+  for (size_t k = 0; k < evaluation.forces.size(); ++k)
+    rows_[static_cast<size_t>(atoms[k / 3]) * width + k % 3] += evaluation.forces[k];
+  sum_onto_owners(rows_, width);
 }
 
-void PairNequip::check_numbers(const Member &member, const std::vector<double> &atomic_energies)
+void PairNequip::add_forces(int width)
 {
-  const auto source = "NequIP model " + member.path;
-  for (size_t node = 0; node < locals_.size(); ++node)
-    if (!std::isfinite(atomic_energies[node]))
-      guard_.see_not_finite(source, "potential energy", atom->tag[locals_[node]]);
-  for (int i = 0; i < atom->nlocal; ++i)
-    if (!std::isfinite(forces_[3 * i] + forces_[3 * i + 1] + forces_[3 * i + 2]))
-      guard_.see_not_finite(source, "force", atom->tag[i]);
-}
-
-// Of the driving model: its graph and its forces are still there.
-void PairNequip::look_at_limits()
-{
-  if (!guard_.due(update->ntimestep)) return;
-  if (guard_.watches_distance()) {
-    double shortest = std::numeric_limits<double>::infinity();
-    int64_t edge = -1;
-    for (int64_t e = 0; e < graph_.n_edges(); ++e) {
-      const double *r = &graph_.edge_vectors[3 * e];
-      const double squared = r[0] * r[0] + r[1] * r[1] + r[2] * r[2];
-      if (squared >= shortest) continue;
-      shortest = squared;
-      edge = e;
-    }
-    if (edge >= 0)
-      guard_.see_distance(std::sqrt(shortest), atom->tag[locals_[graph_.centres[edge]]],
-                          atom->tag[locals_[graph_.neighbors[edge]]]);
-  }
-  if (!guard_.watches_force()) return;
   for (int i = 0; i < atom->nlocal; ++i) {
-    const double *f = &forces_[3 * i];
-    guard_.see_force(std::sqrt(f[0] * f[0] + f[1] * f[1] + f[2] * f[2]), atom->tag[i]);
+    const double *sums = &rows_[static_cast<size_t>(i) * width];
+    for (int k = 0; k < 3; ++k) atom->f[i][k] += sums[k];
+    for (int k = 3; k < width; ++k) vatom[i][k - 3] += sums[k];
   }
 }
 
-void PairNequip::ask_committee()
+// Its graph and its forces are still there.
+void PairNequip::guard_driver(const Evaluation &evaluation, int width)
+{
+  const auto &driver = *models_.front();
+  guard_.look_at_numbers(driver.path(), evaluation.atomic_energies, driver.atoms(), rows_, width);
+  if (!guard_.due(update->ntimestep)) return;
+  guard_.look_at_distances(graph_, driver.atoms());
+  guard_.look_at_forces(rows_, width);
+}
+
+// At its steps, those of the guard, and the first of a run, whose thermo output is always printed.
+void PairNequip::ask_committee(int width)
 {
   const bigint step = update->ntimestep;
-  const bool guarded = guard_.due(step) && guard_.watches_deviation();
-  if (!committee_.exists() || !(committee_.due(step) || guarded || first_evaluation_)) return;
+  const bool guarded = guard_.wants_deviations(step);
+  if (!committee_.exists() || !(committee_.due(step) || guarded || computed_step_ < 0)) return;
   committee_.begin(atom->nlocal);
-  committee_.add(forces_.data());
-  for (size_t k = 1; k < members_.size(); ++k) {
-    build_graph(members_[k]);
-    const auto evaluation = evaluate(members_[k]);
-    sum_forces(members_[k], evaluation.edge_gradients);
-    check_numbers(members_[k], evaluation.atomic_energies);
-    committee_.add(forces_.data());
+  committee_.add(rows_, width);
+  for (size_t k = 1; k < models_.size(); ++k) {
+    auto &model = *models_[k];
+    const auto evaluation = evaluate(model);
+    sum_forces(model, evaluation, 3);
+    guard_.look_at_numbers(model.path(), evaluation.atomic_energies, model.atoms(), rows_, 3);
+    committee_.add(rows_, 3);
   }
   std::vector<char> counted(atom->nlocal);
-  for (int i = 0; i < atom->nlocal; ++i)
-    counted[i] = members_.front().type_map[atom->type[i]] >= 0;
+  for (int i = 0; i < atom->nlocal; ++i) counted[i] = models_.front()->maps(atom->type[i]);
   committee_.end(step, counted, world);
   // compute pair sums over ranks
   const bool first = comm->me == 0;
   pvector[0] = first ? committee_.max() : 0.0;
   pvector[1] = first ? committee_.mean() : 0.0;
   pvector[2] = first ? committee_.min() : 0.0;
-  if (!guarded) return;
-  for (int i = 0; i < atom->nlocal; ++i)
-    guard_.see_deviation(committee_.deviations()[i], atom->tag[i]);
+  if (guarded) guard_.look_at_deviations(committee_.deviations());
 }
 
-// 'fix pair' with 1 after the field sets this flag at its steps: the committee is asked then too.
+void PairNequip::finish()
+{
+  guard_.finish();
+}
+
+// 'fix pair' with 1 after the field sets this flag before its steps: the committee is asked, too.
 void *PairNequip::extract(const char *name, int &dimensions)
 {
   dimensions = 0;
@@ -423,48 +302,47 @@ void *PairNequip::extract_peratom(const char *name, int &columns)
   if (std::strcmp(name, "deviation") != 0) return nullptr;
   if (!committee_.exists())
     error->all(FLERR, "'deviation' of pair_style nequip expects two models or more in pair_coeff, "
-                      "got {}", members_.size());
-  // atoms have moved between indices since an earlier step
-  if (update->whichflag != 0 && !first_evaluation_ && evaluated_step_ == update->ntimestep &&
-      committee_.step() != evaluated_step_)
+                      "got {}", models_.size());
+  // atoms change their places in memory between steps, so older values are of no use
+  const bool in_run = update->whichflag != 0 && computed_step_ == update->ntimestep;
+  if (in_run && committee_.step() != computed_step_)
     error->all(FLERR, "'fix pair' asks for the deviation at step {}, when the committee is not "
                       "evaluated: let its interval be a multiple of {}, as in 'pair_style nequip "
-                      "committee every {}', or write 'deviation 1'",
-               update->ntimestep, settings_.committee_every, settings_.committee_every);
+                      "committee every {}', or write 'deviation 1'", update->ntimestep,
+               settings_.committee_every, settings_.committee_every);
   return committee_.deviations();
 }
 
-void PairNequip::add_virial(const std::vector<double> &edge_gradients)
+// Adds the rows of ghosts to those of their owners, on whatever rank; at most comm_reverse numbers
+// per atom. Collective.
+void PairNequip::sum_onto_owners(std::vector<double> &rows, int width)
 {
-  constexpr int axes[6][2] = {{0, 0}, {1, 1}, {2, 2}, {0, 1}, {0, 2}, {1, 2}};
-  for (int64_t e = 0; e < graph_.n_edges(); ++e) {
-    const double *r = &graph_.edge_vectors[3 * e];
-    const double *g = &edge_gradients[3 * e];
-    double v[6];
-    // -r (x) g, symmetrised: the antisymmetric part sums to zero by rotation invariance
-    for (int k = 0; k < 6; ++k) {
-      const int a = axes[k][0], b = axes[k][1];
-      v[k] = -0.5 * (r[a] * g[b] + r[b] * g[a]);
-    }
-    if (vflag_global)
-      for (int k = 0; k < 6; ++k) virial[k] += v[k];
-    if (vflag_atom) add_atom_virial(v, e);
-  }
+  if (comm->nprocs == 1) return;
+  reversed_ = rows.data();
+  reversed_width_ = width;
+  comm->reverse_comm(this, width);
 }
 
-// One partition of the total: each edge gives half to its centre, half to its neighbor.
-void PairNequip::add_atom_virial(const double v[6], int64_t e)
+int PairNequip::pack_reverse_comm(int n, int first, double *buffer)
 {
-  double *v_centre = vatom[locals_[graph_.centres[e]]];
-  double *v_neighbor = vatom[locals_[graph_.neighbors[e]]];
-  for (int k = 0; k < 6; ++k) {
-    v_centre[k] += 0.5 * v[k];
-    v_neighbor[k] += 0.5 * v[k];
+  const double *begin = reversed_ + static_cast<size_t>(first) * reversed_width_;
+  std::copy_n(begin, static_cast<size_t>(n) * reversed_width_, buffer);
+  return n * reversed_width_;
+}
+
+void PairNequip::unpack_reverse_comm(int n, int *atoms, double *buffer)
+{
+  for (int k = 0; k < n; ++k) {
+    double *row = reversed_ + static_cast<size_t>(atoms[k]) * reversed_width_;
+    for (int m = 0; m < reversed_width_; ++m) row[m] += *buffer++;
   }
 }
 
 double PairNequip::memory_usage()
 {
   const double per_edge = 2 * sizeof(int64_t) + 3 * sizeof(double);
-  return Pair::memory_usage() + per_edge * static_cast<double>(graph_.centres.capacity());
+  double bytes = Pair::memory_usage() + static_cast<double>(rows_.capacity() * sizeof(double)) +
+      per_edge * static_cast<double>(graph_.centres.capacity());
+  for (const auto &model : models_) bytes += model->memory_usage();
+  return bytes;
 }

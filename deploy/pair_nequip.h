@@ -6,7 +6,7 @@
 
 #include "committee.h"
 #include "guard.h"
-#include "nequip_model.h"
+#include "network.h"
 
 #include <memory>
 #include <string>
@@ -24,51 +24,41 @@ class PairNequip : public Pair {
   void init_style() override;
   double init_one(int, int) override;
   void compute(int, int) override;
-  void finish() override { guard_.finish(); }
+  int pack_reverse_comm(int, int, double *) override;
+  void unpack_reverse_comm(int, int *, double *) override;
+  void finish() override;
   void *extract(const char *, int &) override;
   void *extract_peratom(const char *, int &) override;
   double memory_usage() override;
 
  private:
-  // One model of the committee; the first drives the dynamics.
-  struct Member {
-    std::unique_ptr<tempermd::NequipModel> model;
-    std::string path;
-    std::vector<int> type_map;    // LAMMPS type -> model type, -1 for NULL
-  };
-
   void allocate();
   void forget_models();
-  void load_model(const std::string &);
-  void map_types(Member &, int, char **);
+  void set_units();
+  void load_models(int, char **, int, char **);
   void set_flags();
-  void choose_device();
-  void say_device(int, int);
-  void check_committee();
+  void form_committee();
   void require_full_neighbor_list();
-  void find_owners();
-  void build_graph(const Member &);
-  tempermd::Evaluation evaluate(Member &);
-  void add_energies(const std::vector<double> &);
-  void sum_forces(const Member &, const std::vector<double> &);
-  void check_numbers(const Member &, const std::vector<double> &);
-  void ask_committee();
-  void look_at_limits();
-  void add_virial(const std::vector<double> &);
-  void add_atom_virial(const double[6], int64_t);
+  tempermd::Evaluation evaluate(class LoadedModel &);
+  void add_energies(const tempermd::Evaluation &);
+  void sum_forces(const LoadedModel &, const tempermd::Evaluation &, int);
+  void add_forces(int);
+  void guard_driver(const tempermd::Evaluation &, int);
+  void ask_committee(int);
+  void sum_onto_owners(std::vector<double> &, int);
 
   PairSettings settings_;
-  std::string device_;                     // as torch names it, of this rank
-  std::vector<Member> members_;
+  std::string device_;                     // of this rank, as torch names it
+  std::vector<std::unique_ptr<LoadedModel>> models_;    // the first drives the dynamics
+  std::unique_ptr<class GhostShell> shell_;
   Committee committee_;
   Guard guard_;
-  bool first_evaluation_ = true;           // since init_style
-  bigint evaluated_step_ = -1;
-  std::vector<double> forces_;             // (nlocal, 3) of one model
-  std::vector<int> owners_;                // local or ghost atom -> local atom on this rank
-  std::vector<int> nodes_;                 // local atom -> node of the graph, -1 for NULL types
-  std::vector<int> locals_;                // node -> local atom
-  tempermd::Graph graph_;
+  bigint computed_step_ = -1;              // since init_style
+  double eV_ = 1.0;                        // in LAMMPS's unit of energy
+  tempermd::Graph graph_;                  // of the model evaluated last
+  std::vector<double> rows_;               // (local and ghost atoms, 3 or 9) forces, virials
+  double *reversed_ = nullptr;             // what reverse_comm sums, and how many numbers per atom
+  int reversed_width_ = 0;
 };
 
 }    // namespace LAMMPS_NS

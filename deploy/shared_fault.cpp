@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: GPL-2.0-only
+// A failure of one rank as the same LAMMPS error on every rank.
+#include "shared_fault.h"
+
+#include "comm.h"
+#include "error.h"
+#include "graph.h"
+#include "lammps.h"
+#include "pointers.h"
+
+void LAMMPS_NS::stop_if_any(LAMMPS *lmp, const std::string &fault)
+{
+  struct {
+    int failed, rank;
+  } mine{fault.empty() ? 0 : 1, lmp->comm->me}, worst = mine;
+  if (lmp->comm->nprocs > 1) MPI_Allreduce(&mine, &worst, 1, MPI_2INT, MPI_MAXLOC, lmp->world);
+  if (!worst.failed) return;
+  std::string sentence = fault;
+  int length = static_cast<int>(sentence.size());
+  MPI_Bcast(&length, 1, MPI_INT, worst.rank, lmp->world);
+  sentence.resize(length);
+  MPI_Bcast(sentence.data(), length, MPI_CHAR, worst.rank, lmp->world);
+  lmp->error->all(FLERR, sentence);
+}
+
+std::string LAMMPS_NS::fault_of(LAMMPS *lmp, const std::function<void()> &call)
+{
+  try {
+    call();
+  } catch (const tempermd::ModelError &failure) {
+    return failure.what();
+  } catch (const std::bad_alloc &) {
+    return "pair_style nequip is out of memory on MPI rank " + std::to_string(lmp->comm->me);
+  }
+  return "";
+}
