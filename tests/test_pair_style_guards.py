@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ase import Atoms
+from ase import units as ase_units
 from ase.io import write
 
 from tempermd import lmp as lmp_room
@@ -56,6 +57,21 @@ def test_limits(kind: str, start: Start, make_model):  # noqa: F811
     assert int(step) == 7
     assert float(seen) == pytest.approx(value, rel=1e-7)
     assert float(told) == pytest.approx(limit, rel=1e-7)
+
+
+def test_limits_are_in_the_units_of_the_run(start: Start, make_model):  # noqa: F811
+    ids, value_eV_A = measured("force", tube())
+    value = value_eV_A * ase_units.mol / ase_units.kcal
+    for limit in (value * (1 + 1e-5), value * (1 - 1e-5)):
+        style = f"nequip guard every 1 force {limit:.12g}"
+        instance = start(tube(), make_model(), before=["units real"], style=style)
+        if limit > value:
+            instance.command("run 0")
+    pattern = rf"force on atom {ids[0]} at step 0 is (\S+) kcal/mol/Angstrom, above"
+    with pytest.raises(Exception, match=pattern) as raised:
+        instance.command("run 0")
+    # LAMMPS and ASE know the kcal to different digits
+    assert float(re.search(pattern, str(raised.value))[1]) == pytest.approx(value, rel=5e-6)
 
 
 def test_all_violations_are_named(start: Start, make_model):  # noqa: F811
