@@ -2,6 +2,7 @@
 // A model file of NequIP: what it says of itself, and whether it computes as it should.
 #include "nequip_model.h"
 
+#include "device.h"
 #include "test_configuration.h"
 
 #include <filesystem>
@@ -80,6 +81,7 @@ void NequipModel::read_metadata(Metadata metadata)
     throw ModelError("its per_edge_type_cutoff has " + std::to_string(edge_type_cutoffs_.size()) +
                      " numbers, expected " + std::to_string(n_pairs) + "; " + kRedeploy);
   dtype_ = metadata["model_dtype"];
+  allow_tf32_ = metadata["allow_tf32"] == "1";
   const auto &sha256 = metadata["checkpoint_sha256"];
   if (format.empty()) origin_ = ", compiled by nequip: no test configuration inside, one rank only";
   if (!sha256.empty()) origin_ = ", checkpoint sha256 " + sha256.substr(0, 16);
@@ -93,6 +95,8 @@ void NequipModel::replay_test_configuration(const std::string &text)
 
 Evaluation NequipModel::evaluate(const Graph &graph, int n_threads)
 {
+  // torch's switch is one for the process, and a committee's models may differ
+  if (device_ != "cpu") set_tf32(allow_tf32_);
   try {
     return network_->evaluate(graph, n_threads);
   } catch (const std::bad_alloc &) {

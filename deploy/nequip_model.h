@@ -30,6 +30,7 @@ class NequipModel {
   std::unique_ptr<Network> network_;
   double r_max_ = 0.0;
   int num_layers_ = 0;
+  bool allow_tf32_ = false;
   std::vector<std::string> type_names_;
   std::vector<double> edge_type_cutoffs_;    // (types, types) or empty
   std::string device_, dtype_, origin_;

@@ -8,23 +8,23 @@
 #include "error.h"
 #include "force.h"
 #include "ghost_shell.h"
-#include "graph_builder.h"
+#include "loaded_model.h"
 #include "memory.h"
 #include "modify.h"
 #include "neighbor.h"
+#include "rank_device.h"
 #include "shared_fault.h"
 #include "update.h"
 #include "utils.h"
 
 #include <algorithm>
-#include <cmath>
 #include <cstring>
 
 using namespace LAMMPS_NS;
 using tempermd::Evaluation;
 using tempermd::ModelError;
 
-PairNequip::PairNequip(LAMMPS *lmp) : Pair(lmp)
+PairNequip::PairNequip(LAMMPS *lmp) : Pair(lmp), guard_(lmp)
 {
   single_enable = 0;
   restartinfo = 0;
@@ -36,10 +36,12 @@ PairNequip::PairNequip(LAMMPS *lmp) : Pair(lmp)
   // hybrid styles and LAMMPS's buffers read these before a model is known
   ghostneigh = comm->nprocs > 1 ? 1 : 0;
   comm_reverse = comm_reverse_off = 9;
+  pvector = new double[3]();    // max, mean and min of the committee's deviation
 }
 
 PairNequip::~PairNequip()
 {
+  delete[] pvector;
   if (copymode || !allocated) return;
   memory->destroy(setflag);
   memory->destroy(cutsq);
@@ -48,9 +50,21 @@ PairNequip::~PairNequip()
 
 void PairNequip::settings(int narg, char **arg)
 {
-  if (narg > 0)
-    error->all(FLERR, "pair_style nequip takes no arguments, got '{}': name the model file in "
-                      "pair_coeff", arg[0]);
+  settings_ = parse_pair_settings(std::vector<std::string>(arg, arg + narg), lmp);
+  guard_.set(settings_.guard);
+  forget_models();
+  device_ = choose_rank_device(lmp, settings_.device);
+}
+
+// The device may be another one: the next pair_coeff loads models anew.
+void PairNequip::forget_models()
+{
+  models_.clear();
+  committee_.set(0);
+  nextra = 0;
+  if (!allocated) return;
+  for (int i = 1; i <= atom->ntypes; ++i)
+    for (int j = 1; j <= atom->ntypes; ++j) setflag[i][j] = 0;
 }
 
 void PairNequip::allocate()
@@ -65,16 +79,22 @@ void PairNequip::allocate()
 void PairNequip::coeff(int narg, char **arg)
 {
   if (!allocated) allocate();
-  if (narg != 3 + atom->ntypes)
+  // the first word after '* *' is always a model; further ones show it by their ending
+  int n_models = 1;
+  while (2 + n_models < narg && utils::strmatch(arg[2 + n_models], "\\.pt[h2]?$")) ++n_models;
+  const int n_elements = narg - 2 - n_models;
+  if (n_elements != atom->ntypes)
     error->all(FLERR, "pair_coeff of pair_style nequip expects '* * MODEL.nequip.pth' and one "
                       "element for each of the {} atom types, got {} elements",
-               atom->ntypes, std::max(narg - 3, 0));
+               atom->ntypes, std::max(n_elements, 0));
   if (std::strcmp(arg[0], "*") != 0 || std::strcmp(arg[1], "*") != 0)
     error->all(FLERR, "pair_coeff of pair_style nequip must start with '* *', got '{} {}'", arg[0],
                arg[1]);
   set_units();
-  load_model(arg[2]);
-  map_types(narg - 3, arg + 3);
+  forget_models();
+  load_models(n_models, arg + 2, n_elements, arg + 2 + n_models);
+  set_flags();
+  form_committee();
 }
 
 void PairNequip::set_units()
@@ -86,68 +106,45 @@ void PairNequip::set_units()
   eV_ = units == "metal" ? 1.0 : utils::get_conversion_factor(utils::ENERGY, utils::METAL2REAL);
 }
 
-void PairNequip::load_model(const std::string &name)
+void PairNequip::load_models(int n_models, char **names, int n_elements, char **elements)
 {
-  if (!utils::strmatch(name, "\\.nequip\\.pt[h2]$"))
-    error->all(FLERR, "Model file {} has the wrong extension: expected NAME.nequip.pth or "
-                      "NAME.nequip.pt2, as made by deploy-model", name);
-  // each rank may see other files
-  const std::string path = utils::get_potential_file_path(name);
-  std::string missing;
-  if (path.empty())
-    missing = "Model file " + name + " does not exist or is not readable, here or in the folders "
-              "of LAMMPS_POTENTIALS";
-  stop_if_any(lmp, missing);
-  model_path_ = path;
-  stop_if_any(lmp, fault_of([this] {
-    try {
-      model_ = std::make_unique<tempermd::NequipModel>(model_path_, "cpu");
-    } catch (const ModelError &failure) {
-      throw ModelError("Model file " + model_path_ + " is refused: " + failure.what());
-    }
-  }));
-  if (comm->nprocs > 1) refuse_several_ranks();
-  shell_ = std::make_unique<GhostShell>(lmp, model_->num_layers(), model_->r_max());
-  if (comm->me == 0)
-    utils::logmesg(lmp, "NequIP model {}: {}\n", model_path_, model_->describe());
-}
-
-void PairNequip::refuse_several_ranks()
-{
-  if (model_->exact_with_ghosts() && model_->num_layers() > 0) return;
-  error->all(FLERR, "Model file {} runs on one MPI rank only, got {}: it does not say its number of "
-                    "layers or sums the energies of ghosts, as files of nequip-compile do; {}",
-             model_path_, comm->nprocs, tempermd::kRedeploy);
-}
-
-void PairNequip::map_types(int n_types, char **elements)
-{
-  type_map_.assign(n_types + 1, -1);
-  for (int t = 1; t <= n_types; ++t) {
-    const std::string element = elements[t - 1];
-    if (element == "NULL") continue;
-    type_map_[t] = model_->type_of(element);
-    if (type_map_[t] < 0) {
-      std::string known;
-      for (const auto &type_name : model_->type_names()) known += " " + type_name;
-      error->all(FLERR, "Element {} is unknown to model {}, which knows:{}", element, model_path_,
-                 known);
-    }
+  for (int k = 0; k < n_models; ++k) {
+    models_.push_back(std::make_unique<LoadedModel>(lmp, names[k], device_));
+    models_.back()->map_types(n_elements, elements);
   }
+  // with one layer the neighbor list's own ghosts suffice, whatever its cutoff
+  const auto reach = [](const auto &model) {
+    return model->num_layers() > 1 ? model->num_layers() * model->r_max() : 0.0;
+  };
+  const auto &longest = *std::max_element(
+      models_.begin(), models_.end(),
+      [&](const auto &one, const auto &other) { return reach(one) < reach(other); });
+  shell_ = std::make_unique<GhostShell>(lmp, longest->num_layers(), longest->r_max());
+}
+
+void PairNequip::set_flags()
+{
+  const auto &driver = *models_.front();
   int n_set = 0;
-  for (int i = 1; i <= n_types; ++i) {
-    for (int j = i; j <= n_types; ++j) {
-      setflag[i][j] = setflag[j][i] = (type_map_[i] >= 0 && type_map_[j] >= 0) ? 1 : 0;
+  for (int i = 1; i <= atom->ntypes; ++i) {
+    for (int j = i; j <= atom->ntypes; ++j) {
+      setflag[i][j] = setflag[j][i] = driver.maps(i) && driver.maps(j) ? 1 : 0;
       n_set += setflag[i][j];
     }
   }
   if (n_set == 0)
     error->all(FLERR, "pair_coeff of pair_style nequip maps every atom type to NULL");
-  std::vector<double> cutoffs;    // (types + 1, types + 1)
-  for (const int centre : type_map_)
-    for (const int other : type_map_)
-      cutoffs.push_back(centre < 0 || other < 0 ? 0.0 : model_->cutoff(centre, other));
-  builder_ = std::make_unique<GraphBuilder>(lmp, type_map_, cutoffs, model_->num_layers());
+}
+
+void PairNequip::form_committee()
+{
+  if (models_.size() > 1) {
+    committee_.set(settings_.committee_every);
+    nextra = 3;
+  } else if (settings_.committee || settings_.guard.deviation > 0.0) {
+    error->all(FLERR, "pair_style nequip with '{}' expects two models or more in pair_coeff, got 1",
+               settings_.committee ? "committee" : "guard deviation");
+  }
 }
 
 void PairNequip::init_style()
@@ -160,6 +157,7 @@ void PairNequip::init_style()
                       "message-passing model do not determine it, and a heat flux made from them "
                       "is wrong; use stress/atom for stresses");
   require_full_neighbor_list();
+  computed_step_ = -1;
   shell_->raise_cutoff();
   // LAMMPS trims lists of hybrid sub-styles to their own cutoff, but not those of ghosts
   if (shell_->needed()) trim_flag = 0;
@@ -179,101 +177,140 @@ void PairNequip::require_full_neighbor_list()
 double PairNequip::init_one(int i, int j)
 {
   if (setflag[i][j] == 0) error->all(FLERR, "All pair coeffs are not set");
-  cutghost[i][j] = cutghost[j][i] = model_->r_max();
-  return model_->r_max();
+  double r_max = 0.0;
+  for (const auto &model : models_) r_max = std::max(r_max, model->r_max());
+  cutghost[i][j] = cutghost[j][i] = r_max;
+  return r_max;
 }
 
 void PairNequip::compute(int eflag, int vflag)
 {
   ev_init(eflag, vflag);
   shell_->check();
-  Evaluation evaluation;
-  stop_if_any(lmp, fault_of([&] {
-    builder_->build(list, graph_);
-    if (graph_.n_atoms() == 0) return;
-    evaluation = evaluate();
-    require_finite(evaluation);
-  }));
-  add_energies(evaluation.atomic_energies);
-  add_forces(evaluation);
+  guard_.begin();
+  auto &driver = *models_.front();
+  const auto evaluation = evaluate(driver);
+  const int width = vflag_atom ? 9 : 3;
+  add_energies(evaluation);
+  sum_forces(driver, evaluation, width);
+  add_forces(width);
   if (vflag_global) tempermd::add_virial(graph_, evaluation, virial);
+  guard_driver(evaluation, width);
+  ask_committee(width);
+  guard_.judge();
+  computed_step_ = update->ntimestep;
 }
 
-// No error of LAMMPS may be raised by `call`: it would not reach the other ranks.
-std::string PairNequip::fault_of(const std::function<void()> &call) const
-{
-  try {
-    call();
-  } catch (const ModelError &failure) {
-    return failure.what();
-  } catch (const std::bad_alloc &) {
-    return "pair_style nequip is out of memory on MPI rank " + std::to_string(comm->me);
-  }
-  return "";
-}
-
-Evaluation PairNequip::evaluate()
+// Collective: what fails on one rank is an error on all.
+Evaluation PairNequip::evaluate(LoadedModel &model)
 {
   Evaluation evaluation;
-  try {
-    evaluation = model_->evaluate(graph_, comm->nthreads);
-  } catch (const ModelError &failure) {
-    throw ModelError(fmt::format("NequIP model {} failed at step {}: {}", model_path_,
-                                 update->ntimestep, failure.what()));
-  }
-  if (vflag_atom && !evaluation.forces.empty())
-    throw ModelError(fmt::format("NequIP model {} gives forces but no gradients of edges, so there "
-                                 "is no virial per atom (stress/atom); {}", model_path_,
-                                 tempermd::kRedeploy));
-  for (auto *numbers : {&evaluation.atomic_energies, &evaluation.edge_gradients,
-                        &evaluation.forces, &evaluation.virial})
-    for (double &number : *numbers) number *= eV_;
+  stop_if_any(lmp, fault_of(lmp, [&] {
+    evaluation = model.evaluate(list, eV_, graph_);
+    if (vflag_atom && !evaluation.forces.empty() && &model == models_.front().get())
+      throw ModelError(fmt::format("NequIP model {} gives forces but no gradients of edges, so "
+                                   "there is no virial per atom (stress/atom); {}", model.path(),
+                                   tempermd::kRedeploy));
+  }));
   return evaluation;
 }
 
-void PairNequip::not_finite(const char *what, int64_t node) const
-{
-  throw ModelError(fmt::format("NequIP model {} gives a {} that is not finite for atom {} at step "
-                               "{}", model_path_, what, atom->tag[builder_->atoms()[node]],
-                               update->ntimestep));
-}
-
-void PairNequip::require_finite(const Evaluation &evaluation) const
-{
-  for (int64_t node = 0; node < graph_.n_local(); ++node)
-    if (!std::isfinite(evaluation.atomic_energies[node])) not_finite("potential energy", node);
-  for (size_t k = 0; k < evaluation.edge_gradients.size(); ++k)
-    if (!std::isfinite(evaluation.edge_gradients[k])) not_finite("force", graph_.centres[k / 3]);
-  for (size_t k = 0; k < evaluation.forces.size(); ++k)
-    if (!std::isfinite(evaluation.forces[k])) not_finite("force", k / 3);
-}
-
 // Those of ghosts count on the ranks that own them.
-void PairNequip::add_energies(const std::vector<double> &atomic_energies)
+void PairNequip::add_energies(const Evaluation &evaluation)
 {
-  if (atomic_energies.empty()) return;
+  const auto &energies = evaluation.atomic_energies;
+  if (energies.empty()) return;
+  const auto &atoms = models_.front()->atoms();
   for (int64_t node = 0; node < graph_.n_local(); ++node) {
-    if (eflag_global) eng_vdwl += atomic_energies[node];
-    if (eflag_atom) eatom[builder_->atoms()[node]] += atomic_energies[node];
+    if (eflag_global) eng_vdwl += energies[node];
+    if (eflag_atom) eatom[atoms[node]] += energies[node];
   }
 }
 
 // Ghosts get forces (and virials) of this rank's energies. LAMMPS sums them onto their owners only
-// with newton on, so this is done here, on rows of our own, for both settings.
-void PairNequip::add_forces(const Evaluation &evaluation)
+// with newton on, so this is done here, on rows of our own, for both settings. Collective.
+void PairNequip::sum_forces(const LoadedModel &model, const Evaluation &evaluation, int width)
 {
-  const int width = vflag_atom ? 9 : 3;
   rows_.assign(static_cast<size_t>(atom->nlocal + atom->nghost) * width, 0.0);
-  const auto &atoms = builder_->atoms();
+  const auto &atoms = model.atoms();
   tempermd::add_edges(graph_, evaluation.edge_gradients, atoms, width, rows_);
   for (size_t k = 0; k < evaluation.forces.size(); ++k)
-    rows_[atoms[k / 3] * width + k % 3] += evaluation.forces[k];
+    rows_[static_cast<size_t>(atoms[k / 3]) * width + k % 3] += evaluation.forces[k];
   sum_onto_owners(rows_, width);
+}
+
+void PairNequip::add_forces(int width)
+{
   for (int i = 0; i < atom->nlocal; ++i) {
     const double *sums = &rows_[static_cast<size_t>(i) * width];
     for (int k = 0; k < 3; ++k) atom->f[i][k] += sums[k];
     for (int k = 3; k < width; ++k) vatom[i][k - 3] += sums[k];
   }
+}
+
+// Its graph and its forces are still there.
+void PairNequip::guard_driver(const Evaluation &evaluation, int width)
+{
+  const auto &driver = *models_.front();
+  guard_.look_at_numbers(driver.path(), evaluation.atomic_energies, driver.atoms(), rows_, width);
+  if (!guard_.due(update->ntimestep)) return;
+  guard_.look_at_distances(graph_, driver.atoms());
+  guard_.look_at_forces(rows_, width);
+}
+
+// At its steps, those of the guard, and the first of a run, whose thermo output is always printed.
+void PairNequip::ask_committee(int width)
+{
+  const bigint step = update->ntimestep;
+  const bool guarded = guard_.wants_deviations(step);
+  if (!committee_.exists() || !(committee_.due(step) || guarded || computed_step_ < 0)) return;
+  committee_.begin(atom->nlocal);
+  committee_.add(rows_, width);
+  for (size_t k = 1; k < models_.size(); ++k) {
+    auto &model = *models_[k];
+    const auto evaluation = evaluate(model);
+    sum_forces(model, evaluation, 3);
+    guard_.look_at_numbers(model.path(), evaluation.atomic_energies, model.atoms(), rows_, 3);
+    committee_.add(rows_, 3);
+  }
+  std::vector<char> counted(atom->nlocal);
+  for (int i = 0; i < atom->nlocal; ++i) counted[i] = models_.front()->maps(atom->type[i]);
+  committee_.end(step, counted, world);
+  // compute pair sums over ranks
+  const bool first = comm->me == 0;
+  pvector[0] = first ? committee_.max() : 0.0;
+  pvector[1] = first ? committee_.mean() : 0.0;
+  pvector[2] = first ? committee_.min() : 0.0;
+  if (guarded) guard_.look_at_deviations(committee_.deviations());
+}
+
+void PairNequip::finish()
+{
+  guard_.finish();
+}
+
+// 'fix pair' with 1 after the field sets this flag before its steps: the committee is asked, too.
+void *PairNequip::extract(const char *name, int &dimensions)
+{
+  dimensions = 0;
+  return std::strcmp(name, "deviation_flag") == 0 ? committee_.wanted() : nullptr;
+}
+
+void *PairNequip::extract_peratom(const char *name, int &columns)
+{
+  columns = 0;
+  if (std::strcmp(name, "deviation") != 0) return nullptr;
+  if (!committee_.exists())
+    error->all(FLERR, "'deviation' of pair_style nequip expects two models or more in pair_coeff, "
+                      "got {}", models_.size());
+  // atoms change their places in memory between steps, so older values are of no use
+  const bool in_run = update->whichflag != 0 && computed_step_ == update->ntimestep;
+  if (in_run && committee_.step() != computed_step_)
+    error->all(FLERR, "'fix pair' asks for the deviation at step {}, when the committee is not "
+                      "evaluated: let its interval be a multiple of {}, as in 'pair_style nequip "
+                      "committee every {}', or write 'deviation 1'", update->ntimestep,
+               settings_.committee_every, settings_.committee_every);
+  return committee_.deviations();
 }
 
 // Adds the rows of ghosts to those of their owners, on whatever rank; at most comm_reverse numbers
@@ -306,6 +343,6 @@ double PairNequip::memory_usage()
   const double per_edge = 2 * sizeof(int64_t) + 3 * sizeof(double);
   double bytes = Pair::memory_usage() + static_cast<double>(rows_.capacity() * sizeof(double)) +
       per_edge * static_cast<double>(graph_.centres.capacity());
-  if (builder_) bytes += builder_->memory_usage();
+  for (const auto &model : models_) bytes += model->memory_usage();
   return bytes;
 }

@@ -4,9 +4,10 @@
 
 #include "pair.h"
 
-#include "nequip_model.h"
+#include "committee.h"
+#include "guard.h"
+#include "network.h"
 
-#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -25,30 +26,36 @@ class PairNequip : public Pair {
   void compute(int, int) override;
   int pack_reverse_comm(int, int, double *) override;
   void unpack_reverse_comm(int, int *, double *) override;
+  void finish() override;
+  void *extract(const char *, int &) override;
+  void *extract_peratom(const char *, int &) override;
   double memory_usage() override;
 
  private:
   void allocate();
+  void forget_models();
   void set_units();
-  void load_model(const std::string &);
-  void refuse_several_ranks();
-  void map_types(int, char **);
+  void load_models(int, char **, int, char **);
+  void set_flags();
+  void form_committee();
   void require_full_neighbor_list();
-  std::string fault_of(const std::function<void()> &) const;
-  tempermd::Evaluation evaluate();
-  void require_finite(const tempermd::Evaluation &) const;
-  [[noreturn]] void not_finite(const char *, int64_t) const;
-  void add_energies(const std::vector<double> &);
-  void add_forces(const tempermd::Evaluation &);
+  tempermd::Evaluation evaluate(class LoadedModel &);
+  void add_energies(const tempermd::Evaluation &);
+  void sum_forces(const LoadedModel &, const tempermd::Evaluation &, int);
+  void add_forces(int);
+  void guard_driver(const tempermd::Evaluation &, int);
+  void ask_committee(int);
   void sum_onto_owners(std::vector<double> &, int);
 
-  std::unique_ptr<tempermd::NequipModel> model_;
-  std::unique_ptr<class GraphBuilder> builder_;
+  PairSettings settings_;
+  std::string device_;                     // of this rank, as torch names it
+  std::vector<std::unique_ptr<LoadedModel>> models_;    // the first drives the dynamics
   std::unique_ptr<class GhostShell> shell_;
-  std::string model_path_;
-  std::vector<int> type_map_;              // LAMMPS type -> model type, -1 for NULL
+  Committee committee_;
+  Guard guard_;
+  bigint computed_step_ = -1;              // since init_style
   double eV_ = 1.0;                        // in LAMMPS's unit of energy
-  tempermd::Graph graph_;
+  tempermd::Graph graph_;                  // of the model evaluated last
   std::vector<double> rows_;               // (local and ghost atoms, 3 or 9) forces, virials
   double *reversed_ = nullptr;             // what reverse_comm sums, and how many numbers per atom
   int reversed_width_ = 0;

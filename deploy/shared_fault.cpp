@@ -4,6 +4,7 @@
 
 #include "comm.h"
 #include "error.h"
+#include "graph.h"
 #include "lammps.h"
 #include "pointers.h"
 
@@ -20,4 +21,16 @@ void LAMMPS_NS::stop_if_any(LAMMPS *lmp, const std::string &fault)
   sentence.resize(length);
   MPI_Bcast(sentence.data(), length, MPI_CHAR, worst.rank, lmp->world);
   lmp->error->all(FLERR, sentence);
+}
+
+std::string LAMMPS_NS::fault_of(LAMMPS *lmp, const std::function<void()> &call)
+{
+  try {
+    call();
+  } catch (const tempermd::ModelError &failure) {
+    return failure.what();
+  } catch (const std::bad_alloc &) {
+    return "pair_style nequip is out of memory on MPI rank " + std::to_string(lmp->comm->me);
+  }
+  return "";
 }

@@ -23,7 +23,7 @@ STEPS, FRAME_EVERY = 20, 5
 TIMEOUT_S = 300
 MODEL = {"layers": 3, "features": 2, "cutoff_A": 3.0}
 # asymmetric on purpose: an edge from C to H may exist without the one from H to C
-TWO_ELEMENT_MODEL = MODEL | {"type_names": ("C", "H"), "cutoffs_A": ((3.0, 2.3), (2.7, 2.5))}
+TWO_ELEMENT_MODEL = MODEL | {"type_names": ("C", "H"), "edge_cutoffs_A": ((3.0, 2.3), (2.7, 2.5))}
 
 
 def random_cell(symbols: str, sides_A: tuple[float, float, float], distance_A: float) -> Atoms:
