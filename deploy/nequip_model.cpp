@@ -4,6 +4,7 @@
 
 #include "test_configuration.h"
 
+#include <filesystem>
 #include <sstream>
 
 namespace tempermd {
@@ -42,6 +43,8 @@ bool ends_with(const std::string &text, const std::string &end)
 
 NequipModel::NequipModel(const std::string &path, const std::string &device) : device_(device)
 {
+  if (std::filesystem::is_directory(path))
+    throw ModelError("it is a folder, expected a file made by deploy-model");
   auto opened = ends_with(path, ".pt2") ? open_aotinductor(path, device)
                                         : open_torchscript(path, device);
   network_ = std::move(opened.network);

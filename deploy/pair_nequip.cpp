@@ -4,21 +4,25 @@
 
 #include "atom.h"
 #include "comm.h"
+#include "edge_sums.h"
 #include "error.h"
 #include "force.h"
+#include "ghost_shell.h"
+#include "graph_builder.h"
 #include "memory.h"
 #include "modify.h"
-#include "neigh_list.h"
 #include "neighbor.h"
+#include "shared_fault.h"
 #include "update.h"
 #include "utils.h"
 
 #include <algorithm>
 #include <cmath>
 #include <cstring>
-#include <utility>
 
 using namespace LAMMPS_NS;
+using tempermd::Evaluation;
+using tempermd::ModelError;
 
 PairNequip::PairNequip(LAMMPS *lmp) : Pair(lmp)
 {
@@ -29,6 +33,9 @@ PairNequip::PairNequip(LAMMPS *lmp) : Pair(lmp)
   // ghost forces are folded onto their owners here, so f.r over ghosts would miss them
   no_virial_fdotr_compute = 1;
   centroidstressflag = CENTROID_NOTAVAIL;
+  // hybrid styles and LAMMPS's buffers read these before a model is known
+  ghostneigh = comm->nprocs > 1 ? 1 : 0;
+  comm_reverse = comm_reverse_off = 9;
 }
 
 PairNequip::~PairNequip()
@@ -36,6 +43,7 @@ PairNequip::~PairNequip()
   if (copymode || !allocated) return;
   memory->destroy(setflag);
   memory->destroy(cutsq);
+  memory->destroy(cutghost);
 }
 
 void PairNequip::settings(int narg, char **arg)
@@ -43,10 +51,6 @@ void PairNequip::settings(int narg, char **arg)
   if (narg > 0)
     error->all(FLERR, "pair_style nequip takes no arguments, got '{}': name the model file in "
                       "pair_coeff", arg[0]);
-  if (comm->nprocs > 1)
-    error->all(FLERR, "pair_style nequip runs on one MPI rank in this version, got {}: start lmp "
-                      "without mpirun, or by mpirun -np 1, and set OMP_NUM_THREADS for threads",
-               comm->nprocs);
 }
 
 void PairNequip::allocate()
@@ -54,6 +58,7 @@ void PairNequip::allocate()
   const int n = atom->ntypes + 1;
   memory->create(setflag, n, n, "pair:setflag");
   memory->create(cutsq, n, n, "pair:cutsq");
+  memory->create(cutghost, n, n, "pair:cutghost");
   allocated = 1;
 }
 
@@ -67,11 +72,18 @@ void PairNequip::coeff(int narg, char **arg)
   if (std::strcmp(arg[0], "*") != 0 || std::strcmp(arg[1], "*") != 0)
     error->all(FLERR, "pair_coeff of pair_style nequip must start with '* *', got '{} {}'", arg[0],
                arg[1]);
-  if (std::strcmp(update->unit_style, "metal") != 0)
-    error->all(FLERR, "pair_style nequip needs 'units metal' (eV, Angstrom, ps), got 'units {}'",
-               update->unit_style);
+  set_units();
   load_model(arg[2]);
   map_types(narg - 3, arg + 3);
+}
+
+void PairNequip::set_units()
+{
+  const std::string units = update->unit_style;
+  if (units != "metal" && units != "real")
+    error->all(FLERR, "pair_style nequip needs 'units metal' or 'units real', got 'units {}'",
+               units);
+  eV_ = units == "metal" ? 1.0 : utils::get_conversion_factor(utils::ENERGY, utils::METAL2REAL);
 }
 
 void PairNequip::load_model(const std::string &name)
@@ -79,20 +91,33 @@ void PairNequip::load_model(const std::string &name)
   if (!utils::strmatch(name, "\\.nequip\\.pt[h2]$"))
     error->all(FLERR, "Model file {} has the wrong extension: expected NAME.nequip.pth or "
                       "NAME.nequip.pt2, as made by deploy-model", name);
-  model_path_ = utils::get_potential_file_path(name);
-  if (model_path_.empty())
-    error->all(FLERR, "Model file {} does not exist or is not readable, here or in the folders "
-                      "of LAMMPS_POTENTIALS", name);
-  std::string fault;
-  // error->all throws a LAMMPS exception itself, so it is called outside the try block
-  try {
-    model_ = std::make_unique<tempermd::NequipModel>(model_path_, "cpu");
-  } catch (const tempermd::ModelError &failure) {
-    fault = failure.what();
-  }
-  if (!fault.empty()) error->all(FLERR, "Model file {} is refused: {}", model_path_, fault);
+  // each rank may see other files
+  const std::string path = utils::get_potential_file_path(name);
+  std::string missing;
+  if (path.empty())
+    missing = "Model file " + name + " does not exist or is not readable, here or in the folders "
+              "of LAMMPS_POTENTIALS";
+  stop_if_any(lmp, missing);
+  model_path_ = path;
+  stop_if_any(lmp, fault_of([this] {
+    try {
+      model_ = std::make_unique<tempermd::NequipModel>(model_path_, "cpu");
+    } catch (const ModelError &failure) {
+      throw ModelError("Model file " + model_path_ + " is refused: " + failure.what());
+    }
+  }));
+  if (comm->nprocs > 1) refuse_several_ranks();
+  shell_ = std::make_unique<GhostShell>(lmp, model_->num_layers(), model_->r_max());
   if (comm->me == 0)
     utils::logmesg(lmp, "NequIP model {}: {}\n", model_path_, model_->describe());
+}
+
+void PairNequip::refuse_several_ranks()
+{
+  if (model_->exact_with_ghosts() && model_->num_layers() > 0) return;
+  error->all(FLERR, "Model file {} runs on one MPI rank only, got {}: it does not say its number of "
+                    "layers or sums the energies of ghosts, as files of nequip-compile do; {}",
+             model_path_, comm->nprocs, tempermd::kRedeploy);
 }
 
 void PairNequip::map_types(int n_types, char **elements)
@@ -118,6 +143,11 @@ void PairNequip::map_types(int n_types, char **elements)
   }
   if (n_set == 0)
     error->all(FLERR, "pair_coeff of pair_style nequip maps every atom type to NULL");
+  std::vector<double> cutoffs;    // (types + 1, types + 1)
+  for (const int centre : type_map_)
+    for (const int other : type_map_)
+      cutoffs.push_back(centre < 0 || other < 0 ? 0.0 : model_->cutoff(centre, other));
+  builder_ = std::make_unique<GraphBuilder>(lmp, type_map_, cutoffs, model_->num_layers());
 }
 
 void PairNequip::init_style()
@@ -130,7 +160,11 @@ void PairNequip::init_style()
                       "message-passing model do not determine it, and a heat flux made from them "
                       "is wrong; use stress/atom for stresses");
   require_full_neighbor_list();
-  neighbor->add_request(this, NeighConst::REQ_FULL);
+  shell_->raise_cutoff();
+  // LAMMPS trims lists of hybrid sub-styles to their own cutoff, but not those of ghosts
+  if (shell_->needed()) trim_flag = 0;
+  const int ghosts = shell_->needed() ? NeighConst::REQ_GHOST : 0;
+  neighbor->add_request(this, NeighConst::REQ_FULL | ghosts);
 }
 
 void PairNequip::require_full_neighbor_list()
@@ -145,151 +179,133 @@ void PairNequip::require_full_neighbor_list()
 double PairNequip::init_one(int i, int j)
 {
   if (setflag[i][j] == 0) error->all(FLERR, "All pair coeffs are not set");
+  cutghost[i][j] = cutghost[j][i] = model_->r_max();
   return model_->r_max();
 }
 
 void PairNequip::compute(int eflag, int vflag)
 {
   ev_init(eflag, vflag);
-  find_owners();
-  build_graph();
-  if (graph_.n_atoms() == 0) return;
-  const auto evaluation = evaluate();
+  shell_->check();
+  Evaluation evaluation;
+  stop_if_any(lmp, fault_of([&] {
+    builder_->build(list, graph_);
+    if (graph_.n_atoms() == 0) return;
+    evaluation = evaluate();
+    require_finite(evaluation);
+  }));
   add_energies(evaluation.atomic_energies);
-  add_forces(evaluation.edge_gradients);
-  if (vflag_either) add_virial(evaluation.edge_gradients);
+  add_forces(evaluation);
+  if (vflag_global) tempermd::add_virial(graph_, evaluation, virial);
 }
 
-// With one rank every ghost is an image of a local atom. A sorted list of IDs needs no atom map
-// and no array as long as the largest ID.
-void PairNequip::find_owners()
+// No error of LAMMPS may be raised by `call`: it would not reach the other ranks.
+std::string PairNequip::fault_of(const std::function<void()> &call) const
 {
-  const int nlocal = atom->nlocal;
-  const int nall = nlocal + atom->nghost;
-  std::vector<std::pair<tagint, int>> ids(nlocal);
-  for (int i = 0; i < nlocal; ++i) ids[i] = {atom->tag[i], i};
-  std::sort(ids.begin(), ids.end());
-  owners_.resize(nall);
-  for (int i = 0; i < nlocal; ++i) owners_[i] = i;
-  for (int i = nlocal; i < nall; ++i) {
-    const tagint id = atom->tag[i];
-    const auto found = std::lower_bound(ids.begin(), ids.end(), std::make_pair(id, 0));
-    if (found == ids.end() || found->first != id)
-      error->one(FLERR, "pair_style nequip finds no owner of ghost atom {} at step {}", id,
-                 update->ntimestep);
-    owners_[i] = found->second;
+  try {
+    call();
+  } catch (const ModelError &failure) {
+    return failure.what();
+  } catch (const std::bad_alloc &) {
+    return "pair_style nequip is out of memory on MPI rank " + std::to_string(comm->me);
   }
+  return "";
 }
 
-void PairNequip::build_graph()
+Evaluation PairNequip::evaluate()
 {
-  graph_.clear();
-  locals_.clear();
-  nodes_.assign(atom->nlocal, -1);
-  for (int i = 0; i < atom->nlocal; ++i) {
-    const int model_type = type_map_[atom->type[i]];
-    if (model_type < 0) continue;
-    nodes_[i] = static_cast<int>(locals_.size());
-    locals_.push_back(i);
-    graph_.atom_types.push_back(model_type);
-  }
-  double **x = atom->x;
-  for (int ii = 0; ii < list->inum; ++ii) {
-    const int i = list->ilist[ii];
-    const int centre_type = type_map_[atom->type[i]];
-    if (centre_type < 0) continue;
-    const int *neighbors = list->firstneigh[i];
-    for (int jj = 0; jj < list->numneigh[i]; ++jj) {
-      const int j = neighbors[jj] & NEIGHMASK;
-      const int neighbor_type = type_map_[atom->type[j]];
-      if (neighbor_type < 0) continue;
-      const double dx = x[j][0] - x[i][0];
-      const double dy = x[j][1] - x[i][1];
-      const double dz = x[j][2] - x[i][2];
-      const double cutoff = model_->cutoff(centre_type, neighbor_type);
-      if (dx * dx + dy * dy + dz * dz >= cutoff * cutoff) continue;
-      graph_.add_edge(nodes_[i], nodes_[owners_[j]], dx, dy, dz);
-    }
-  }
-}
-
-tempermd::Evaluation PairNequip::evaluate()
-{
-  std::string fault;
-  tempermd::Evaluation evaluation;
+  Evaluation evaluation;
   try {
     evaluation = model_->evaluate(graph_, comm->nthreads);
-  } catch (const tempermd::ModelError &failure) {
-    fault = failure.what();
+  } catch (const ModelError &failure) {
+    throw ModelError(fmt::format("NequIP model {} failed at step {}: {}", model_path_,
+                                 update->ntimestep, failure.what()));
   }
-  if (!fault.empty())
-    error->one(FLERR, "NequIP model {} failed at step {}: {}", model_path_, update->ntimestep,
-               fault);
+  if (vflag_atom && !evaluation.forces.empty())
+    throw ModelError(fmt::format("NequIP model {} gives forces but no gradients of edges, so there "
+                                 "is no virial per atom (stress/atom); {}", model_path_,
+                                 tempermd::kRedeploy));
+  for (auto *numbers : {&evaluation.atomic_energies, &evaluation.edge_gradients,
+                        &evaluation.forces, &evaluation.virial})
+    for (double &number : *numbers) number *= eV_;
   return evaluation;
 }
 
-void PairNequip::not_finite(const char *what, int i)
+void PairNequip::not_finite(const char *what, int64_t node) const
 {
-  error->one(FLERR, "NequIP model {} gives a {} that is not finite for atom {} at step {}",
-             model_path_, what, atom->tag[i], update->ntimestep);
+  throw ModelError(fmt::format("NequIP model {} gives a {} that is not finite for atom {} at step "
+                               "{}", model_path_, what, atom->tag[builder_->atoms()[node]],
+                               update->ntimestep));
 }
 
+void PairNequip::require_finite(const Evaluation &evaluation) const
+{
+  for (int64_t node = 0; node < graph_.n_local(); ++node)
+    if (!std::isfinite(evaluation.atomic_energies[node])) not_finite("potential energy", node);
+  for (size_t k = 0; k < evaluation.edge_gradients.size(); ++k)
+    if (!std::isfinite(evaluation.edge_gradients[k])) not_finite("force", graph_.centres[k / 3]);
+  for (size_t k = 0; k < evaluation.forces.size(); ++k)
+    if (!std::isfinite(evaluation.forces[k])) not_finite("force", k / 3);
+}
+
+// Those of ghosts count on the ranks that own them.
 void PairNequip::add_energies(const std::vector<double> &atomic_energies)
 {
-  for (size_t node = 0; node < atomic_energies.size(); ++node) {
-    const double energy = atomic_energies[node];
-    if (!std::isfinite(energy)) not_finite("potential energy", locals_[node]);
-    if (eflag_global) eng_vdwl += energy;
-    if (eflag_atom) eatom[locals_[node]] += energy;
+  if (atomic_energies.empty()) return;
+  for (int64_t node = 0; node < graph_.n_local(); ++node) {
+    if (eflag_global) eng_vdwl += atomic_energies[node];
+    if (eflag_atom) eatom[builder_->atoms()[node]] += atomic_energies[node];
   }
 }
 
-void PairNequip::add_forces(const std::vector<double> &edge_gradients)
+// Ghosts get forces (and virials) of this rank's energies. LAMMPS sums them onto their owners only
+// with newton on, so this is done here, on rows of our own, for both settings.
+void PairNequip::add_forces(const Evaluation &evaluation)
 {
-  double **f = atom->f;
-  for (int64_t e = 0; e < graph_.n_edges(); ++e) {
-    double *f_centre = f[locals_[graph_.centres[e]]];
-    double *f_neighbor = f[locals_[graph_.neighbors[e]]];
-    for (int k = 0; k < 3; ++k) {
-      const double gradient = edge_gradients[3 * e + k];
-      if (!std::isfinite(gradient)) not_finite("force", locals_[graph_.centres[e]]);
-      f_centre[k] += gradient;
-      f_neighbor[k] -= gradient;
-    }
+  const int width = vflag_atom ? 9 : 3;
+  rows_.assign(static_cast<size_t>(atom->nlocal + atom->nghost) * width, 0.0);
+  const auto &atoms = builder_->atoms();
+  tempermd::add_edges(graph_, evaluation.edge_gradients, atoms, width, rows_);
+  for (size_t k = 0; k < evaluation.forces.size(); ++k)
+    rows_[atoms[k / 3] * width + k % 3] += evaluation.forces[k];
+  sum_onto_owners(rows_, width);
+  for (int i = 0; i < atom->nlocal; ++i) {
+    const double *sums = &rows_[static_cast<size_t>(i) * width];
+    for (int k = 0; k < 3; ++k) atom->f[i][k] += sums[k];
+    for (int k = 3; k < width; ++k) vatom[i][k - 3] += sums[k];
   }
 }
 
-void PairNequip::add_virial(const std::vector<double> &edge_gradients)
+// Adds the rows of ghosts to those of their owners, on whatever rank; at most comm_reverse numbers
+// per atom. Collective.
+void PairNequip::sum_onto_owners(std::vector<double> &rows, int width)
 {
-  constexpr int axes[6][2] = {{0, 0}, {1, 1}, {2, 2}, {0, 1}, {0, 2}, {1, 2}};
-  for (int64_t e = 0; e < graph_.n_edges(); ++e) {
-    const double *r = &graph_.edge_vectors[3 * e];
-    const double *g = &edge_gradients[3 * e];
-    double v[6];
-    // -r (x) g, symmetrised: the antisymmetric part sums to zero by rotation invariance
-    for (int k = 0; k < 6; ++k) {
-      const int a = axes[k][0], b = axes[k][1];
-      v[k] = -0.5 * (r[a] * g[b] + r[b] * g[a]);
-    }
-    if (vflag_global)
-      for (int k = 0; k < 6; ++k) virial[k] += v[k];
-    if (vflag_atom) add_atom_virial(v, e);
-  }
+  if (comm->nprocs == 1) return;
+  reversed_ = rows.data();
+  reversed_width_ = width;
+  comm->reverse_comm(this, width);
 }
 
-// One partition of the total: each edge gives half to its centre, half to its neighbor.
-void PairNequip::add_atom_virial(const double v[6], int64_t e)
+int PairNequip::pack_reverse_comm(int n, int first, double *buffer)
 {
-  double *v_centre = vatom[locals_[graph_.centres[e]]];
-  double *v_neighbor = vatom[locals_[graph_.neighbors[e]]];
-  for (int k = 0; k < 6; ++k) {
-    v_centre[k] += 0.5 * v[k];
-    v_neighbor[k] += 0.5 * v[k];
+  const double *begin = reversed_ + static_cast<size_t>(first) * reversed_width_;
+  std::copy_n(begin, static_cast<size_t>(n) * reversed_width_, buffer);
+  return n * reversed_width_;
+}
+
+void PairNequip::unpack_reverse_comm(int n, int *atoms, double *buffer)
+{
+  for (int k = 0; k < n; ++k) {
+    double *row = reversed_ + static_cast<size_t>(atoms[k]) * reversed_width_;
+    for (int m = 0; m < reversed_width_; ++m) row[m] += *buffer++;
   }
 }
 
 double PairNequip::memory_usage()
 {
   const double per_edge = 2 * sizeof(int64_t) + 3 * sizeof(double);
-  return Pair::memory_usage() + per_edge * static_cast<double>(graph_.centres.capacity());
+  double bytes = Pair::memory_usage() + static_cast<double>(rows_.capacity() * sizeof(double)) +
+      per_edge * static_cast<double>(graph_.centres.capacity());
+  if (builder_) bytes += builder_->memory_usage();
+  return bytes;
 }

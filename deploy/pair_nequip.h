@@ -6,6 +6,7 @@
 
 #include "nequip_model.h"
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -22,29 +23,35 @@ class PairNequip : public Pair {
   void init_style() override;
   double init_one(int, int) override;
   void compute(int, int) override;
+  int pack_reverse_comm(int, int, double *) override;
+  void unpack_reverse_comm(int, int *, double *) override;
   double memory_usage() override;
 
  private:
   void allocate();
+  void set_units();
   void load_model(const std::string &);
+  void refuse_several_ranks();
   void map_types(int, char **);
   void require_full_neighbor_list();
-  void find_owners();
-  void build_graph();
+  std::string fault_of(const std::function<void()> &) const;
   tempermd::Evaluation evaluate();
+  void require_finite(const tempermd::Evaluation &) const;
+  [[noreturn]] void not_finite(const char *, int64_t) const;
   void add_energies(const std::vector<double> &);
-  void add_forces(const std::vector<double> &);
-  void add_virial(const std::vector<double> &);
-  void add_atom_virial(const double[6], int64_t);
-  [[noreturn]] void not_finite(const char *, int);
+  void add_forces(const tempermd::Evaluation &);
+  void sum_onto_owners(std::vector<double> &, int);
 
   std::unique_ptr<tempermd::NequipModel> model_;
+  std::unique_ptr<class GraphBuilder> builder_;
+  std::unique_ptr<class GhostShell> shell_;
   std::string model_path_;
   std::vector<int> type_map_;              // LAMMPS type -> model type, -1 for NULL
-  std::vector<int> owners_;                // local or ghost atom -> local atom on this rank
-  std::vector<int> nodes_;                 // local atom -> node of the graph, -1 for NULL types
-  std::vector<int> locals_;                // node -> local atom
+  double eV_ = 1.0;                        // in LAMMPS's unit of energy
   tempermd::Graph graph_;
+  std::vector<double> rows_;               // (local and ghost atoms, 3 or 9) forces, virials
+  double *reversed_ = nullptr;             // what reverse_comm sums, and how many numbers per atom
+  int reversed_width_ = 0;
 };
 
 }    // namespace LAMMPS_NS

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 // TorchScript files: of deploy-model (energies only) and of nequip-compile (gradients inside).
-#include "network.h"
+#include "layered_network.h"
 #include "torch_calls.h"
 
 #include <torch/csrc/autograd/autograd.h>
@@ -83,13 +83,17 @@ OpenedNetwork open_torchscript(const std::string &path, const std::string &devic
   ExtraFiles extra;
   for (const char *key : {"r_max", "type_names", "num_types", "model_dtype", "allow_tf32",
                           "per_edge_type_cutoff", "tempermd_format", "num_layers", "units",
-                          "checkpoint_sha256", "test_configuration"})
+                          "checkpoint_sha256", "test_configuration", "tempermd_layered"})
     extra[key] = "";
   auto module = load(path, device, extra);
   OpenedNetwork opened;
   opened.metadata = Metadata(extra.begin(), extra.end());
   const bool ours = !opened.metadata["tempermd_format"].empty();
-  opened.network = std::make_unique<TorchScriptNetwork>(std::move(module), device, !ours);
+  // layer by layer needs loops of our own over the edges, which there are for the CPU only
+  if (opened.metadata["tempermd_layered"] == "1" && torch::Device(device).is_cpu())
+    opened.network = layered_network(std::move(module));
+  else
+    opened.network = std::make_unique<TorchScriptNetwork>(std::move(module), device, !ours);
   return opened;
 }
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from pair_style_cases import start  # noqa: F401  (a fixture)
+
 
 def random_model(
     dtype: str = "float64",

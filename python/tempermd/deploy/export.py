@@ -87,8 +87,6 @@ def deploy_model(
 
     The name of the output says the format.
     """
-    from nequip.model.modify_utils import modify
-
     output, file_format = checked_output(output)
     model.eval().to(device)
     described = _describe(model, device, checkpoint_sha256)
@@ -102,12 +100,12 @@ def deploy_model(
     graphs = [build_graph(atoms, type_names, cutoff_A) for atoms in structures]
     described["test_configuration"] = format_configuration(graphs[0], references[0], tolerance)
 
-    energy_only = modify(model, [{"modifier": "disable_ForceStressOutput"}])
+    network, described["tempermd_layered"] = _network(model, type_names)
     with atomic_write(output) as temporary:
         if file_format == "aotinductor":
-            write_aotinductor(energy_only, described, temporary, device, graphs)
+            write_aotinductor(network, described, temporary, device, graphs)
         else:
-            write_torchscript(energy_only, described, temporary, device)
+            write_torchscript(network, described, temporary, device)
         compiled, info = open_deployed(temporary, device)
         found = differences(compiled, info, structures, references, device)
         # one number bounds all three: energies per atom and stresses are smaller than forces
@@ -131,6 +129,20 @@ def deploy_model(
         max_force_difference_eV_per_A=found[1],
         max_stress_difference_eV_per_A3=found[2],
     )
+
+
+def _network(model: torch.nn.Module, type_names: list[str]) -> tuple[torch.nn.Module, str]:
+    """Return the energy-only network to write, and "1" if it is laid out by layers, else "0"."""
+    from nequip.model.modify_utils import modify
+
+    from tempermd.deploy.blocks import NotLayeredError
+    from tempermd.deploy.layers import layered
+
+    energy_only = modify(model, [{"modifier": "disable_ForceStressOutput"}]).to("cpu")
+    try:
+        return layered(energy_only, type_names), "1"
+    except NotLayeredError:
+        return energy_only, "0"
 
 
 def _describe(model: torch.nn.Module, device: str, checkpoint_sha256: str) -> dict[str, str]:

@@ -52,8 +52,6 @@ class ComponentwiseProduct(torch.nn.Module):
     """Stands in for nequip's ``TensorProductScatter``, whose ``tp`` it keeps for its state."""
 
     def __init__(self, original: torch.nn.Module) -> None:
-        from e3nn import o3
-
         super().__init__()
         self.tp = original.tp
         features, harmonics = original.feature_irreps_in, original.irreps_edge_attr
@@ -62,12 +60,7 @@ class ComponentwiseProduct(torch.nn.Module):
         self.weight_sizes = [features[one.i_in1].mul for one in self.tp.instructions]
         paths = {}
         for number, one in enumerate(self.tp.instructions):
-            irreps = features[one.i_in1].ir, harmonics[one.i_in2].ir
-            irreps += (original.irreps_mid[one.i_out].ir,)
-            coupling = o3.wigner_3j(*(ir.l for ir in irreps)) * one.path_weight
-            terms = tuple(_nonzero(coupling[:, :, k]) for k in range(irreps[2].dim))
-            dims = tuple(ir.dim for ir in irreps)
-            paths[one.i_out] = Path(one.i_in1, one.i_in2, number, dims, terms)
+            paths[one.i_out] = coupling_of(original, number)
         self.paths = [paths[i_out] for i_out in sorted(paths)]
 
     def forward(
@@ -97,6 +90,18 @@ class ComponentwiseProduct(torch.nn.Module):
             total = total.view(n_atoms, len(outputs), -1).transpose(1, 2)
             sums.append(total.reshape(n_atoms, -1))
         return torch.cat(sums, 1)
+
+
+def coupling_of(product: Any, number: int) -> Path:
+    """Return the ``number``-th coupling of nequip's ``TensorProductScatter``."""
+    from e3nn import o3
+
+    one = product.tp.instructions[number]
+    irreps = product.feature_irreps_in[one.i_in1].ir, product.irreps_edge_attr[one.i_in2].ir
+    irreps += (product.irreps_mid[one.i_out].ir,)
+    coupling = o3.wigner_3j(*(ir.l for ir in irreps)) * one.path_weight
+    terms = tuple(_nonzero(coupling[:, :, k]) for k in range(irreps[2].dim))
+    return Path(one.i_in1, one.i_in2, number, tuple(ir.dim for ir in irreps), terms)
 
 
 def _nonzero(coupling: torch.Tensor) -> tuple[tuple[int, int, float], ...]:
