@@ -278,9 +278,9 @@ def test_a_wrong_compilation_is_not_written(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("name", ["model.pth", "model.nequip.pt2", "model", ".nequip.pth"])
+@pytest.mark.parametrize("name", ["model.pth", "model.pt2", "model", ".nequip.pth"])
 def test_refuses_another_extension(checkpoint: Path, tmp_path: Path, name: str) -> None:
-    with pytest.raises(UserError, match=r"must end in \.nequip\.pth"):
+    with pytest.raises(UserError, match=r"must end in \.nequip\.pth \(torchscript\) or \.nequip"):
         deploy(checkpoint, tmp_path / name)
 
 

@@ -223,16 +223,26 @@ def finetune(
 @app.command()
 def deploy(
     checkpoint: Annotated[Path, typer.Argument(help="A checkpoint (a pickle: it runs code).")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="MODEL.nequip.pth")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="MODEL.nequip.pth or MODEL.nequip.pt2")
+    ],
     device: Annotated[str, typer.Option(help="cpu or cuda")] = "cpu",
+    file_format: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            help="torchscript (.nequip.pth) or aotinductor (.nequip.pt2: a C++ compiler makes it "
+            "for this machine's kind of processor, in minutes); by the output's name if not given.",
+        ),
+    ] = None,
 ) -> None:
-    """Turn a checkpoint into a TorchScript model for LAMMPS, checked against the original.
+    """Turn a checkpoint into a model that LAMMPS runs, checked against the original.
 
     Example: deploy-model best.ckpt -o carbon.nequip.pth
     """
     from tempermd import deploy as station
 
-    station.deploy(checkpoint, output, device)
+    station.deploy(checkpoint, output, device, file_format)
     print(output)
 
 

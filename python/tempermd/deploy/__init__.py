@@ -3,12 +3,12 @@
 from tempermd.deploy.ase_calculator import calculator
 from tempermd.deploy.check import check_structures, format_configuration, parse_configuration
 from tempermd.deploy.export import Deployed, deploy, deploy_model
-from tempermd.deploy.files import FORMAT_VERSION, SUFFIX, model_info
+from tempermd.deploy.files import FORMAT_VERSION, SUFFIXES, model_info
 from tempermd.deploy.load import load_deployed
 
 __all__ = [
     "FORMAT_VERSION",
-    "SUFFIX",
+    "SUFFIXES",
     "Deployed",
     "calculator",
     "check_structures",

@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
+from tempermd.deploy.aotinductor import write_aotinductor
 from tempermd.deploy.check import (
     check_structures,
     differences,
@@ -46,8 +47,13 @@ class Deployed(Record):
     max_stress_difference_eV_per_A3: float
 
 
-def deploy(checkpoint: Path | str, output: Path | str, device: str = "cpu") -> Deployed:
-    """Write the EMA weights of a checkpoint as TorchScript, and check the file.
+def deploy(
+    checkpoint: Path | str,
+    output: Path | str,
+    device: str = "cpu",
+    file_format: str | None = None,
+) -> Deployed:
+    """Write the EMA weights of a checkpoint for LAMMPS, and check the file.
 
     The checkpoint is a pickle: opening it runs code that it contains.
 
@@ -56,16 +62,18 @@ def deploy(checkpoint: Path | str, output: Path | str, device: str = "cpu") -> D
     checkpoint
         A nequip checkpoint (``best.ckpt`` of a training, or any other of nequip 0.19).
     output
-        The file to write; its name must end in ``.nequip.pth``.
+        The file to write; its name must end in ``.nequip.pth`` or ``.nequip.pt2``.
     device
         ``cpu`` or ``cuda``: where the model will run.
+    file_format
+        ``torchscript`` or ``aotinductor`` (a C++ compiler is needed, and minutes); what the
+        name of the output says if not given.
     """
-    output = checked_output(output)
+    output, file_format = checked_output(output, file_format)
     checked_device(device)
     checkpoint_sha256 = sha256_file(checkpoint)
-    return deploy_model(
-        load_checkpoint(checkpoint), output, device=device, checkpoint_sha256=checkpoint_sha256
-    )
+    model = load_checkpoint(checkpoint)
+    return deploy_model(model, output, device=device, checkpoint_sha256=checkpoint_sha256)
 
 
 def deploy_model(
@@ -75,8 +83,11 @@ def deploy_model(
     device: str = "cpu",
     checkpoint_sha256: str = "",
 ) -> Deployed:
-    """Write an eager nequip model as TorchScript; the model itself becomes energy-only."""
-    output = checked_output(output)
+    """Write an eager nequip model for LAMMPS; the model itself becomes energy-only.
+
+    The name of the output says the format.
+    """
+    output, file_format = checked_output(output)
     model.eval().to(device)
     described = _describe(model, device, checkpoint_sha256)
     type_names = described["type_names"].split()
@@ -86,19 +97,22 @@ def deploy_model(
         eager_reference(model, atoms, type_names, cutoff_A, device) for atoms in structures
     ]
     tolerance = force_tolerance_eV_A(described["model_dtype"], references)
-    graph = build_graph(structures[0], type_names, cutoff_A)
-    described["test_configuration"] = format_configuration(graph, references[0], tolerance)
+    graphs = [build_graph(atoms, type_names, cutoff_A) for atoms in structures]
+    described["test_configuration"] = format_configuration(graphs[0], references[0], tolerance)
 
     network, described["tempermd_layered"] = _network(model, type_names)
     with atomic_write(output) as temporary:
-        write_torchscript(network, described, temporary, device)
+        if file_format == "aotinductor":
+            write_aotinductor(network, described, temporary, device, graphs)
+        else:
+            write_torchscript(network, described, temporary, device)
         compiled, info = open_deployed(temporary, device)
         found = differences(compiled, info, structures, references, device)
         # one number bounds all three: energies per atom and stresses are smaller than forces
         if not all(one <= tolerance for one in found):
             numbers = ", ".join(f"{one:.2g}" for one in found)
             raise UserError(
-                f"{output}: not written, since the TorchScript model differs from the "
+                f"{output}: not written, since the {file_format} model differs from the "
                 f"checkpoint by {numbers} (eV/atom, eV/Å, eV/Å³; allowed: {tolerance:.2g}); "
                 "deploy with the torch and nequip versions of constraints.txt"
             )

@@ -9,16 +9,29 @@ from typing import Any
 
 from tempermd.records import UserError
 
-SUFFIX = ".nequip.pth"
+SUFFIXES = {"torchscript": ".nequip.pth", "aotinductor": ".nequip.pt2"}
 FORMAT_VERSION = "2"
 
 
-def checked_output(output: Path | str) -> Path:
-    """Refuse an output whose name other loaders would not recognise."""
+def checked_output(output: Path | str, file_format: str | None = None) -> tuple[Path, str]:
+    """Return the output and its format; refuse names that other loaders would not recognise.
+
+    Parameters
+    ----------
+    output
+        The file to write.
+    file_format
+        ``torchscript`` or ``aotinductor``; what the name says if not given.
+    """
     output = Path(output)
-    if not output.name.endswith(SUFFIX) or output.name == SUFFIX:
-        raise UserError(f"{output}: a deployed model's name must end in {SUFFIX}")
-    return output
+    if file_format is not None and file_format not in SUFFIXES:
+        raise UserError(f"format '{file_format}' is unknown; choose {' or '.join(SUFFIXES)}")
+    allowed = {file_format: SUFFIXES[file_format]} if file_format else SUFFIXES
+    for one, suffix in allowed.items():
+        if output.name.endswith(suffix) and output.name != suffix:
+            return output, one
+    endings = " or ".join(f"{suffix} ({one})" for one, suffix in allowed.items())
+    raise UserError(f"{output}: a deployed model's name must end in {endings}")
 
 
 def model_info(path: Path | str) -> dict[str, Any]:
@@ -41,21 +54,31 @@ def model_info(path: Path | str) -> dict[str, Any]:
     info["num_layers"] = int(texts["num_layers"])
     info["num_types"] = int(texts["num_types"])
     info["versions"] = json.loads(texts["versions"])
+    info["format"] = "aotinductor" if "AOTI_DEVICE_KEY" in texts else "torchscript"
     info["test_atoms"] = int(info.pop("test_configuration").split()[0])
     return info
 
 
 def extra_files(path: Path) -> dict[str, str]:
-    """Return the extra files of a TorchScript archive as text."""
+    """Return what a TorchScript archive or an AOTInductor package says of itself, as text."""
     if not path.is_file():
         raise UserError(f"{path}: no such model file")
     try:
         with zipfile.ZipFile(path) as archive:
-            names = [name for name in archive.namelist() if name.split("/")[1:2] == ["extra"]]
-            texts = {name.split("/", 2)[2]: archive.read(name).decode("ascii") for name in names}
-    except (zipfile.BadZipFile, UnicodeDecodeError) as error:
+            texts = _torchscript_texts(archive) or _aotinductor_texts(archive)
+    except (zipfile.BadZipFile, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise UserError(f"{path}: truncated, or no deployed model ({error})") from None
     missing = {"r_max", "type_names", "num_types", "model_dtype"} - set(texts)
     if missing:
         raise UserError(f"{path}: not a deployed model (no {', '.join(sorted(missing))} inside)")
     return texts
+
+
+def _torchscript_texts(archive: zipfile.ZipFile) -> dict[str, str]:
+    names = [name for name in archive.namelist() if name.split("/")[1:2] == ["extra"]]
+    return {name.split("/", 2)[2]: archive.read(name).decode("ascii") for name in names}
+
+
+def _aotinductor_texts(archive: zipfile.ZipFile) -> dict[str, str]:
+    names = [name for name in archive.namelist() if name.endswith("wrapper_metadata.json")]
+    return json.loads(archive.read(names[0]).decode("utf-8")) if names else {}

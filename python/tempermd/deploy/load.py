@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tempermd.deploy.aotinductor import open_aotinductor
 from tempermd.deploy.check import WARM_UP_CALLS, parse_configuration
 from tempermd.deploy.files import extra_files, model_info
 from tempermd.deploy.torchscript import open_torchscript
@@ -14,7 +15,7 @@ from tempermd.records import UserError
 from tempermd.training.graphs import predict
 
 if TYPE_CHECKING:
-    import torch
+    from tempermd.training.graphs import Model
 
 
 def checked_device(device: str) -> None:
@@ -30,13 +31,13 @@ def checked_device(device: str) -> None:
         )
 
 
-def load_deployed(path: Path | str, device: str = "cpu") -> tuple[torch.nn.Module, dict[str, Any]]:
+def load_deployed(path: Path | str, device: str = "cpu") -> tuple[Model, dict[str, Any]]:
     """Load a deployed model, warm it up and replay its test configuration.
 
     Returns
     -------
     tuple
-        The scripted model (energy only) and ``model_info(path)``.
+        The model (energy only), scripted or compiled, and ``model_info(path)``.
     """
     checked_device(device)
     model, info = open_deployed(Path(path), device)
@@ -56,7 +57,9 @@ def load_deployed(path: Path | str, device: str = "cpu") -> tuple[torch.nn.Modul
     return model, info
 
 
-def open_deployed(path: Path, device: str) -> tuple[torch.nn.Module, dict[str, Any]]:
+def open_deployed(path: Path, device: str) -> tuple[Model, dict[str, Any]]:
     """Load a deployed model as it is, unchecked."""
     info = model_info(path)
+    if info["format"] == "aotinductor":
+        return open_aotinductor(path, info, device), info
     return open_torchscript(path, device), info
