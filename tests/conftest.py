@@ -15,8 +15,12 @@ def random_model(
     features: int = 4,
     cutoff_A: float = 4.0,
     seed: int = 1,
+    cutoffs_A: tuple[tuple[float, ...], ...] | None = None,
 ):
-    """Build an untrained eager model whose forces are of ordinary size (eV/Å)."""
+    """Build an untrained eager model whose forces are of ordinary size (eV/Å).
+
+    ``cutoffs_A`` has a row for each type of a centre and a column for each of a neighbor.
+    """
     from nequip.model import NequIPGNNModel
     from nequip.utils.global_state import set_global_state
 
@@ -26,6 +30,11 @@ def random_model(
         model_dtype=dtype,
         type_names=list(type_names),
         r_max=cutoff_A,
+        per_edge_type_cutoff=cutoffs_A
+        and {
+            one: dict(zip(type_names, row, strict=True))
+            for one, row in zip(type_names, cutoffs_A, strict=True)
+        },
         num_layers=layers,
         l_max=1,
         parity=False,
