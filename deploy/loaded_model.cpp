@@ -44,8 +44,8 @@ void LoadedModel::find(const std::string &name)
 void LoadedModel::refuse_several_ranks()
 {
   if (model_->exact_with_ghosts() && model_->num_layers() > 0) return;
-  error->all(FLERR, "Model file {} runs on one MPI rank only, got {}: it does not say its number of "
-                    "layers or sums the energies of ghosts, as files of nequip-compile do; {}",
+  error->all(FLERR, "Model file {} runs on one MPI rank only, got {}: it does not say its number "
+                    "of layers or sums the energies of ghosts, as files of nequip-compile do; {}",
              path_, comm->nprocs, tempermd::kRedeploy);
 }
 
