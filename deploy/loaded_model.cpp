@@ -4,6 +4,7 @@
 
 #include "comm.h"
 #include "error.h"
+#include "pair_profile.h"
 #include "shared_fault.h"
 #include "update.h"
 #include "utils.h"
@@ -68,10 +69,15 @@ void LoadedModel::map_types(int n_types, char **elements)
   builder_ = std::make_unique<GraphBuilder>(lmp, type_map_, cutoffs, model_->num_layers());
 }
 
-Evaluation LoadedModel::evaluate(const NeighList *list, double eV, tempermd::Graph &graph)
+Evaluation LoadedModel::evaluate(const NeighList *list, double eV, tempermd::Graph &graph,
+                                 PairProfile &profile)
 {
   Evaluation evaluation;
-  builder_->build(list, graph);
+  {
+    PairProfile::Lap lap(profile, PairProfile::GRAPH);
+    builder_->build(list, graph);
+  }
+  PairProfile::Lap lap(profile, PairProfile::NETWORK);
   if (graph.n_atoms() == 0) return evaluation;
   try {
     evaluation = model_->evaluate(graph, comm->nthreads);

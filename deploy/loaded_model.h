@@ -23,7 +23,8 @@ class LoadedModel : protected Pointers {
 
   // In units of LAMMPS, of which `eV` are an eV; empty where there are no atoms. Throws ModelError;
   // takes part in no communication.
-  tempermd::Evaluation evaluate(const class NeighList *, double eV, tempermd::Graph &);
+  tempermd::Evaluation evaluate(const class NeighList *, double eV, tempermd::Graph &,
+                                class PairProfile &);
 
   const std::string &path() const { return path_; }
   int num_layers() const { return model_->num_layers(); }

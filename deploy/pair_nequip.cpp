@@ -24,7 +24,7 @@ using namespace LAMMPS_NS;
 using tempermd::Evaluation;
 using tempermd::ModelError;
 
-PairNequip::PairNequip(LAMMPS *lmp) : Pair(lmp), guard_(lmp)
+PairNequip::PairNequip(LAMMPS *lmp) : Pair(lmp), guard_(lmp), profile_(lmp)
 {
   single_enable = 0;
   restartinfo = 0;
@@ -158,6 +158,7 @@ void PairNequip::init_style()
                       "is wrong; use stress/atom for stresses");
   require_full_neighbor_list();
   computed_step_ = -1;
+  profile_.begin_run();
   shell_->raise_cutoff();
   // LAMMPS trims lists of hybrid sub-styles to their own cutoff, but not those of ghosts
   if (shell_->needed()) trim_flag = 0;
@@ -190,6 +191,7 @@ void PairNequip::compute(int eflag, int vflag)
   guard_.begin();
   auto &driver = *models_.front();
   const auto evaluation = evaluate(driver);
+  profile_.count(graph_);
   const int width = vflag_atom ? 9 : 3;
   add_energies(evaluation);
   sum_forces(driver, evaluation, width);
@@ -206,7 +208,7 @@ Evaluation PairNequip::evaluate(LoadedModel &model)
 {
   Evaluation evaluation;
   stop_if_any(lmp, fault_of(lmp, [&] {
-    evaluation = model.evaluate(list, eV_, graph_);
+    evaluation = model.evaluate(list, eV_, graph_, profile_);
     if (vflag_atom && !evaluation.forces.empty() && &model == models_.front().get())
       throw ModelError(fmt::format("NequIP model {} gives forces but no gradients of edges, so "
                                    "there is no virial per atom (stress/atom); {}", model.path(),
@@ -231,6 +233,7 @@ void PairNequip::add_energies(const Evaluation &evaluation)
 // with newton on, so this is done here, on rows of our own, for both settings. Collective.
 void PairNequip::sum_forces(const LoadedModel &model, const Evaluation &evaluation, int width)
 {
+  PairProfile::Lap lap(profile_, PairProfile::SUMS);
   rows_.assign(static_cast<size_t>(atom->nlocal + atom->nghost) * width, 0.0);
   const auto &atoms = model.atoms();
   tempermd::add_edges(graph_, evaluation.edge_gradients, atoms, width, rows_);
@@ -286,6 +289,7 @@ void PairNequip::ask_committee(int width)
 
 void PairNequip::finish()
 {
+  profile_.print();
   guard_.finish();
 }
 

@@ -7,6 +7,7 @@
 #include "committee.h"
 #include "guard.h"
 #include "network.h"
+#include "pair_profile.h"
 
 #include <memory>
 #include <string>
@@ -53,6 +54,7 @@ class PairNequip : public Pair {
   std::unique_ptr<class GhostShell> shell_;
   Committee committee_;
   Guard guard_;
+  PairProfile profile_;
   bigint computed_step_ = -1;              // since init_style
   double eV_ = 1.0;                        // in LAMMPS's unit of energy
   tempermd::Graph graph_;                  // of the model evaluated last

@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: GPL-2.0-only
+// Where the time of a run goes inside the pair style.
+#include "pair_profile.h"
+
+#include "comm.h"
+#include "platform.h"
+#include "utils.h"
+
+#include <algorithm>
+#include <sys/resource.h>
+
+using namespace LAMMPS_NS;
+
+PairProfile::Lap::Lap(PairProfile &profile, Stage stage) :
+    sum_(profile.seconds_[stage]), begin_(platform::walltime())
+{
+}
+
+PairProfile::Lap::~Lap()
+{
+  sum_ += platform::walltime() - begin_;
+}
+
+void PairProfile::begin_run()
+{
+  std::fill(seconds_, seconds_ + N_STAGES, 0.0);
+  n_steps_ = n_edges_ = n_local_edges_ = 0;
+}
+
+void PairProfile::count(const tempermd::Graph &graph)
+{
+  ++n_steps_;
+  n_edges_ = graph.n_edges();
+  n_local_edges_ = graph.edges_within.empty() ? n_edges_ : graph.edges_within.front();
+}
+
+void PairProfile::print() const
+{
+  if (n_steps_ == 0) return;
+  constexpr int n = N_STAGES + 2;
+  double mine[n], sums[n];
+  std::copy(seconds_, seconds_ + N_STAGES, mine);
+  mine[n - 2] = static_cast<double>(n_edges_);
+  mine[n - 1] = static_cast<double>(n_local_edges_);
+  MPI_Reduce(mine, sums, n, MPI_DOUBLE, MPI_SUM, 0, world);
+  struct rusage usage;
+  getrusage(RUSAGE_SELF, &usage);
+  double memory = static_cast<double>(usage.ru_maxrss) / 1024.0, most = memory;
+  MPI_Reduce(&memory, &most, 1, MPI_DOUBLE, MPI_MAX, 0, world);
+  if (comm->me != 0) return;
+  const double total = std::max(sums[GRAPH] + sums[NETWORK] + sums[SUMS], 1e-30);
+  utils::logmesg(lmp, "NequIP: {:.0f} edges, {:.3f} times as many with ghosts; graph {:.1f} %, "
+                      "network {:.1f} %, sums {:.1f} % of {:.4g} s; peak memory {:.0f} MiB per "
+                      "rank\n", sums[n - 1], sums[n - 2] / std::max(sums[n - 1], 1.0),
+                 100.0 * sums[GRAPH] / total, 100.0 * sums[NETWORK] / total,
+                 100.0 * sums[SUMS] / total, total / comm->nprocs, most);
+}
