@@ -143,21 +143,21 @@ class Run:
         return self.frames[:, :, 3:6]
 
 
-def read_dump(path: Path) -> np.ndarray:
-    """Return the columns after the ID of each frame, in the order of IDs."""
+def read_frames(path: Path) -> list[np.ndarray]:
+    """Return the columns after the ID of each frame of a dump, in the order of IDs."""
     blocks = path.read_text().split("ITEM: ATOMS")[1:]
     frames = []
     for block in blocks:
         lines = block.split("ITEM: TIMESTEP")[0].splitlines()[1:]
         frames.append(np.array([line.split()[1:] for line in lines], dtype=float))
-    return np.array(frames)
+    return frames
 
 
 def read_run(folder: Path, name: str) -> Run:
     log = (folder / f"{name}.log").read_text()
     table = log.split("Per MPI rank memory")[-1].split("Loop time")[0].splitlines()[2:]
     thermo = np.array([line.split() for line in table], dtype=float)
-    return Run(read_dump(folder / f"{name}.dump"), thermo, log)
+    return Run(np.array(read_frames(folder / f"{name}.dump")), thermo, log)
 
 
 def mpirun_lmp(folder: Path, script: str, n_ranks: int, *arguments: str) -> str:
@@ -213,8 +213,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory, make_model) -> Callable[..., 
         n_ranks = ranks_of(grid)
         if n_ranks not in done:
             scripts = [script_of(*pair) for pair in PAIRS if ranks_of(pair[1]) == n_ranks]
-            mpirun_lmp(folder, "".join(scripts), n_ranks)
             done.add(n_ranks)
+            mpirun_lmp(folder, "".join(scripts), n_ranks)
         return read_run(folder, f"{name_of(system, grid)}-{phase}")
 
     return get
