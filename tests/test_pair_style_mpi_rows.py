@@ -29,8 +29,8 @@ MODELS = {
 
 
 def chain() -> Atoms:
-    """Return four atoms 3.1 Å apart; the first on the lower rank, the last beyond 9 Å of it."""
-    positions = [[14.9 + 3.1 * k, 3.0, 3.0] for k in range(4)]
+    """Return four atoms: the first on the lower rank, the last more than 9 Å away from it."""
+    positions = [[x, 3.0, 3.0] for x in (14.95, 18.0, 20.55, 24.1)]
     return Atoms("C4", positions=positions, cell=[30.0, 6.0, 6.0], pbc=True)
 
 
@@ -64,13 +64,13 @@ dump 1 all custom 5 {name}.dump id xu yu zu fx fy fz
 dump_modify 1 sort id format float %.17g
 """
 ALONE = "pair_style nequip\npair_coeff * * {%s} C"
-# one communication of hot atoms that come within the model's reach between two lists
+# both ends come near, until the first atom feels the last one, without a new list
 CHAIN = """
 neighbor 2.0 bin
 group low id 1
 group high id 4
-velocity low set 45 0 0
-velocity high set -45 0 0
+velocity low set 47 0 0
+velocity high set -47 0 0
 timestep 0.001
 fix 1 all nve
 run 20
@@ -112,7 +112,7 @@ run 0
 rerun {structure}.dump dump x y z
 """
 OVERLAY = """pair_style hybrid/overlay lj/cut {lj_A} nequip nequip
-pair_coeff * * lj/cut 0.01 3.0
+pair_coeff * * lj/cut 0.01 1.5
 pair_coeff * * nequip 1 {{model}} C
 pair_coeff * * nequip 2 {{wide}} C"""
 NULLS = """pair_style hybrid nequip zero 4.0
@@ -180,7 +180,7 @@ def test_two_ranks_are_one(row: str, outcome):
 SIGNS = {
     "balanced": r"Nlocal: +20 ave +20 max +20 min",
     "edited": r"\n +10 +31 [^$]*\n +55 +30 ",
-    "shrinking": r"\n +0 +8 \S+ 45\.\d+\n +20 +8 \S+ 3\d\.\d+\n",
+    "shrinking": r"\n +0 +8 +\S+ +45\.\d+ *\n +20 +8 +\S+ +3\d\.",
     "overlay_long": r"ghost shell: 11 .* 3 layers[^$]*ghost shell: 10 .* 2 layers",
     "chain": r"Neighbor list builds = 0\n",
 }
