@@ -18,10 +18,14 @@ def random_model(
     cutoff_A: float = 4.0,
     seed: int = 1,
     edge_cutoffs_A: tuple[tuple[float, ...], ...] | None = None,
+    cutoff_power: int = 6,
+    n_neighbors: float = 20.0,
+    energy_scale_eV: float = 30.0,
 ):
     """Build an untrained eager model whose forces are of ordinary size (eV/Å).
 
     ``edge_cutoffs_A`` (types, types) has a row for each type of centre, none above ``cutoff_A``.
+    With a high ``cutoff_power`` and few ``n_neighbors``, atoms far away count for more.
     """
     from nequip.model import NequIPGNNModel
     from nequip.utils.global_state import set_global_state
@@ -44,8 +48,9 @@ def random_model(
         radial_mlp_depth=1,
         radial_mlp_width=8,
         num_bessels=8,
-        avg_num_neighbors=20.0,
-        per_type_energy_scales=dict.fromkeys(type_names, 30.0),
+        polynomial_cutoff_p=cutoff_power,
+        avg_num_neighbors=n_neighbors,
+        per_type_energy_scales=dict.fromkeys(type_names, energy_scale_eV),
         per_type_energy_shifts={name: -7.0 - i for i, name in enumerate(type_names)},
     )
 

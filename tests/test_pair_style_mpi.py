@@ -21,7 +21,15 @@ from test_pair_style import elements_of, nequip_calculator, triclinic, tube
 TOLERANCE_EV_A = 1e-8
 STEPS, FRAME_EVERY = 20, 5
 TIMEOUT_S = 300
-MODEL = {"layers": 3, "features": 2, "cutoff_A": 3.0}
+# strong in its last layers: a ghost shell one layer short must show
+MODEL = {
+    "layers": 3,
+    "features": 2,
+    "cutoff_A": 3.0,
+    "cutoff_power": 12,
+    "n_neighbors": 1.0,
+    "energy_scale_eV": 5.0,
+}
 # asymmetric on purpose: an edge from C to H may exist without the one from H to C
 TWO_ELEMENT_MODEL = MODEL | {"type_names": ("C", "H"), "edge_cutoffs_A": ((3.0, 2.3), (2.7, 2.5))}
 
@@ -42,13 +50,13 @@ def random_cell(symbols: str, sides_A: tuple[float, float, float], distance_A: f
 
 
 def amorphous() -> Atoms:
-    """Return 40 atoms of carbon in a cell smaller than the ghost shell."""
-    return random_cell("C40", (7.0, 7.5, 8.0), 1.4)
+    """Return carbon in a cell so long that no rank's ghost shell holds all of it."""
+    return random_cell("C56", (40.0, 4.0, 4.0), 1.4)
 
 
 def two_elements() -> Atoms:
-    """Return a random cell of carbon and hydrogen."""
-    return random_cell("(C5H4)4", (6.5, 7.0, 8.0), 1.3)
+    """Return a long random cell of carbon and hydrogen."""
+    return random_cell("(C5H4)5", (30.0, 4.2, 4.2), 1.3)
 
 
 def skewed_crystal() -> Atoms:
@@ -93,7 +101,7 @@ read_data {system}.data
 mass * 12.0
 pair_style nequip
 pair_coeff * * {model}
-velocity all create 4000 11
+velocity all create 2500 11
 timestep 0.001
 fix 1 all nve
 compute energy all pe/atom
@@ -135,21 +143,21 @@ class Run:
         return self.frames[:, :, 3:6]
 
 
-def read_dump(path: Path) -> np.ndarray:
-    """Return the columns after the ID of each frame, in the order of IDs."""
+def read_frames(path: Path) -> list[np.ndarray]:
+    """Return the columns after the ID of each frame of a dump, in the order of IDs."""
     blocks = path.read_text().split("ITEM: ATOMS")[1:]
     frames = []
     for block in blocks:
         lines = block.split("ITEM: TIMESTEP")[0].splitlines()[1:]
         frames.append(np.array([line.split()[1:] for line in lines], dtype=float))
-    return np.array(frames)
+    return frames
 
 
 def read_run(folder: Path, name: str) -> Run:
     log = (folder / f"{name}.log").read_text()
     table = log.split("Per MPI rank memory")[-1].split("Loop time")[0].splitlines()[2:]
     thermo = np.array([line.split() for line in table], dtype=float)
-    return Run(read_dump(folder / f"{name}.dump"), thermo, log)
+    return Run(np.array(read_frames(folder / f"{name}.dump")), thermo, log)
 
 
 def mpirun_lmp(folder: Path, script: str, n_ranks: int, *arguments: str) -> str:
@@ -205,8 +213,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory, make_model) -> Callable[..., 
         n_ranks = ranks_of(grid)
         if n_ranks not in done:
             scripts = [script_of(*pair) for pair in PAIRS if ranks_of(pair[1]) == n_ranks]
-            mpirun_lmp(folder, "".join(scripts), n_ranks)
             done.add(n_ranks)
+            mpirun_lmp(folder, "".join(scripts), n_ranks)
         return read_run(folder, f"{name_of(system, grid)}-{phase}")
 
     return get
