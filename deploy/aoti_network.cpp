@@ -150,8 +150,8 @@ void check_device(const Metadata &metadata, const std::string &device)
   const auto asked = torch::Device(device).is_cuda() ? "cuda" : "cpu";
   if (compiled_for != asked)
     throw ModelError("it was compiled for device '" + compiled_for + "' and cannot run on '" +
-                     device + "'; choose that device in pair_style nequip, or " + kRedeploy +
-                     " --device " + asked);
+                     device + "'; run it there, or deploy the checkpoint anew with "
+                     "'deploy-model CKPT -o MODEL.nequip.pt2 --device " + asked + "'");
 }
 
 // Without this, the first instruction that a processor lacks ends LAMMPS without a word.

@@ -64,7 +64,7 @@ def _strip_debug_records(path: Path) -> None:
 def torchscript_deprecation_known() -> Iterator[None]:
     """Hide torch's notice that TorchScript is deprecated, once per submodule.
 
-    We know: AOTInductor is no faster on the CPU and takes minutes to compile.
+    We know: AOTInductor, its successor, is the other format that we write.
     """
     with warnings.catch_warnings():
         warnings.filterwarnings(
