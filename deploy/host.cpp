@@ -4,6 +4,7 @@
 
 #include "lmptype.h"
 
+#include <dlfcn.h>
 #include <mpi.h>
 
 // The C interface of LAMMPS has the same signatures in all versions. Weak: a program linked with
@@ -12,7 +13,6 @@ extern "C" {
 int __attribute__((weak)) lammps_version(void *);
 int __attribute__((weak)) lammps_extract_setting(void *, const char *);
 int __attribute__((weak)) lammps_config_has_mpi_support();
-extern char __attribute__((weak)) ompi_mpi_comm_world;
 }
 
 namespace tempermd {
@@ -33,7 +33,8 @@ std::string different_mpi()
 #endif
   if (lammps_config_has_mpi_support && (lammps_config_has_mpi_support() != 0) != parallel)
     return parallel ? "for MPI, but this LAMMPS has none" : "without MPI, but this LAMMPS has it";
-  if (lammps_config_has_mpi_support && (&ompi_mpi_comm_world != nullptr) != open_mpi)
+  // Open MPI's handles are pointers to such objects, those of all others are numbers
+  if ((dlsym(RTLD_DEFAULT, "ompi_mpi_comm_world") != nullptr) != open_mpi)
     return open_mpi ? "for Open MPI, but this LAMMPS has another" :
                       "for an MPI other than Open MPI, which this LAMMPS has";
   return "";
