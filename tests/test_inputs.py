@@ -219,3 +219,19 @@ def test_every_input_script_is_run_by_a_test() -> None:
     )
     for script in lmp.inputs_folder().glob("*.in"):
         assert script.name in used, f"{script.name}: no test runs it"
+
+
+def test_zbl_overlay_acts_in_the_collision_only(tmp_path: Path) -> None:
+    run_input("zbl_overlay.in", tmp_path)
+    names, rows = thermo(tmp_path / "log.lammps")
+    assert names == ["Step", "Time", "PotEng", "KinEng", "TotEng", "v_E_zbl"]
+    zbl_eV, total_eV = rows[:, 5], rows[:, 4]
+    assert rows[0, 3] == pytest.approx(30.0, rel=1e-4)
+    assert zbl_eV[0] == 0.0
+    assert zbl_eV.max() > 3.0
+    assert zbl_eV[-1] == 0.0
+    # without ZBL's own forces the total would miss what it holds
+    assert np.ptp(total_eV) < 0.02
+    final = frames_of(tmp_path / "trajectory.lammpstrj")
+    pair_A = [np.linalg.norm(frame[0, 1:4] - frame[1, 1:4]) for frame in final.values()]
+    assert 0.7 < min(pair_A) < 1.1
