@@ -107,9 +107,25 @@ MINIMIZED = """
 run 0
 minimize 0.0 0.0 3 20
 """
-RERUN = """
+# the run after it writes no dump, only how far ghosts reach: the style gives its cutoff back
+REPLACED = """
 run 0
-rerun {structure}.dump dump x y z
+undump 1
+pair_style lj/cut 3.0
+pair_coeff * * 0.01 1.5
+run 0
+"""
+RERUN = """
+fix 1 all nve
+velocity all create 300 3
+undump 1
+dump 0 all custom 2 {name}.first id type x y z
+dump_modify 0 format float %.17g
+run 4
+undump 0
+dump 1 all custom 2 {name}.dump id xu yu zu fx fy fz
+dump_modify 1 sort id format float %.17g
+rerun {name}.first dump x y z
 """
 OVERLAY = """pair_style hybrid/overlay lj/cut {lj_A} nequip nequip
 pair_coeff * * lj/cut 0.01 1.5
@@ -130,6 +146,8 @@ ROWS = {
     "overlay_long": ("small", "", OVERLAY.format(lj_A=6.0), MINIMIZED),
     "overlay_short": ("small", "newton off", OVERLAY.format(lj_A=2.0), "run 0"),
     "nulls": ("mixed", "", NULLS, "run 0"),
+    "rerun": ("tube", "newton off", ALONE % "model", RERUN),
+    "replaced": ("small", "", ALONE % "model", REPLACED),
     "minimized": ("mixed", "", "pair_style nequip\npair_coeff * * {two_elements} C H", MINIMIZED),
 }
 Outcome = tuple[list[np.ndarray], str]
@@ -183,6 +201,7 @@ SIGNS = {
     "shrinking": r"\n +0 +8 +\S+ +45\.\d+ *\n +20 +8 +\S+ +3\d\.",
     "overlay_long": r"ghost shell: 11 .* 3 layers[^$]*ghost shell: 10 .* 2 layers",
     "chain": r"Neighbor list builds = 0\n",
+    "replaced": r"ghost atom cutoff = 11\n[^$]*ghost atom cutoff = 5\n",
 }
 
 
