@@ -157,6 +157,9 @@ void PairNequip::init_style()
                       "message-passing model do not determine it, and a heat flux made from them "
                       "is wrong; use stress/atom for stresses");
   require_full_neighbor_list();
+  if (neighbor->exclude && comm->me == 0)
+    error->warning(FLERR, "neigh_modify exclude takes pairs out of what pair_style nequip sees, "
+                          "which changes the forces of their neighbors, too");
   computed_step_ = -1;
   profile_.begin_run();
   shell_->raise_cutoff();

@@ -8,6 +8,7 @@ import warnings
 from pathlib import Path
 
 import pytest
+from ase.io import write
 
 from pair_style_cases import Start, small_box, tube
 from tempermd import lmp as lmp_room
@@ -146,7 +147,7 @@ def test_bad_model_file(make, sentence: str, start: Start, make_model, tmp_path:
         (["pair_coeff * * MODEL"], "one element for each of the 1 atom types, got 0"),
         (["pair_coeff 1 1 MODEL C"], r"\* \*"),
         (["pair_coeff * * MODEL NULL"], "every atom type to NULL"),
-        (["pair_style nequip 4.0"], "takes no arguments, got '4.0'"),
+        (["pair_style nequip 4.0"], "expects device, committee or guard, got '4.0'"),
         (
             ["pair_coeff * * MODEL C", "compute c all centroid/stress/atom NULL virial", "run 0"],
             "does not give centroid/stress/atom: .* heat flux .*; use stress/atom",
@@ -215,3 +216,14 @@ def test_file_without_read_permission(start: Start, make_model, tmp_path: Path):
     path.chmod(0)
     with pytest.raises(Exception, match="does not exist or is not readable"):
         start(small_box(), path)
+
+
+def test_excluded_pairs_are_warned_of(make_model, tmp_path: Path):
+    write(tmp_path / "box.data", small_box(), format="lammps-data", masses=True)
+    (tmp_path / "in.exclude").write_text(
+        f"units metal\nread_data box.data\npair_style nequip\npair_coeff * * {make_model()} C\n"
+        "group some id 1 2\nneigh_modify exclude group some some\nrun 0\n"
+    )
+    result = lmp_room.run_process(["-in", "in.exclude"], tmp_path)
+    assert result.exit_code == 0, result.stdout_tail
+    assert "WARNING: neigh_modify exclude takes pairs out" in result.stdout_tail
