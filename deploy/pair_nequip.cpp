@@ -157,7 +157,7 @@ void PairNequip::init_style()
                       "message-passing model do not determine it, and a heat flux made from them "
                       "is wrong; use stress/atom for stresses");
   require_full_neighbor_list();
-  if (neighbor->exclude && comm->me == 0)
+  if (neighbor->nex_type + neighbor->nex_group + neighbor->nex_mol > 0 && comm->me == 0)
     error->warning(FLERR, "neigh_modify exclude takes pairs out of what pair_style nequip sees, "
                           "which changes the forces of their neighbors, too");
   computed_step_ = -1;
