@@ -13,7 +13,7 @@ from datetime import date, datetime
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-OLDEST = date(2022, 6, 23)  # the first with neighbor->add_request
+OLDEST = date(2023, 8, 2)  # the first tried that has Pair::extract_peratom and Pair::finish
 SIZES = ("SMALLBIG", "BIGBIG", "SMALLSMALL")
 
 

@@ -327,7 +327,11 @@ void PairNequip::sum_onto_owners(std::vector<double> &rows, int width)
   if (comm->nprocs == 1) return;
   reversed_ = rows.data();
   reversed_width_ = width;
-  comm->reverse_comm(this, width);
+  // versions before 2025 take no width; buffers are made for the largest, which must come back
+  const int largest = comm_reverse;
+  comm_reverse = comm_reverse_off = width;
+  comm->reverse_comm(this);
+  comm_reverse = comm_reverse_off = largest;
 }
 
 int PairNequip::pack_reverse_comm(int n, int first, double *buffer)

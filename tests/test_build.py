@@ -178,7 +178,7 @@ BAD_ROOTS = [
     (no_lammps, "holds no LAMMPS: expected its source tree"),
     (other_build, "is a build folder of something else than LAMMPS"),
     (two_builds, "has several build folders (build, build-gpu): give one of them"),
-    (too_old, "is LAMMPS 2021-09-29: needs 2022-06-23 or later"),
+    (too_old, "is LAMMPS 2021-09-29: needs 2023-08-02 or later"),
     (no_version, "has no version in"),
     (make_without_plugins, "compile that LAMMPS with PKG_PLUGIN"),
     (cmake_without_plugins, "compile that LAMMPS with PKG_PLUGIN"),
