@@ -15,7 +15,8 @@ class GraphBuilder : protected Pointers {
  public:
   // type_map: LAMMPS type -> model type, -1 for types that the model leaves alone
   // cutoffs: (LAMMPS types + 1)^2, row: type of the centre, column: type of the neighbor, Angstrom
-  GraphBuilder(LAMMPS *, std::vector<int> type_map, const std::vector<double> &cutoffs, int n_layers);
+  GraphBuilder(LAMMPS *, std::vector<int> type_map, const std::vector<double> &cutoffs,
+               int n_layers);
 
   // Throws ModelError; takes part in no communication. On several ranks and with several layers the
   // list must hold ghosts, too.

@@ -7,8 +7,8 @@
 
 namespace LAMMPS_NS {
 
-// Collective over lmp->world. Where a rank has a fault (its sentence is not empty), all of them stop
-// with the sentence of the lowest such rank.
+// Collective over lmp->world. Where a rank has a fault (its sentence is not empty), all of them
+// stop with the sentence of the lowest such rank.
 void stop_if_any(class LAMMPS *lmp, const std::string &fault);
 
 // What a call that may throw ModelError, or run out of memory, ends with; empty if all is well. No
