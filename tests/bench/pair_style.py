@@ -1,16 +1,16 @@
 """Speed of pair_style nequip against upstream's way, over sizes, ranks and threads, in one run.
 
 ``python tests/bench/pair_style.py [--sizes 100 400 3200] [--pairs 3] [--aotinductor]`` prints
-Markdown. Upstream's way is its pair style's call of the compiled model, with positions in and
-forces out, optimized and warm; only that call is timed, not LAMMPS around it, which favours
-upstream. Ours is LAMMPS's own loop time. The C library's allocator is set alike for both.
+Markdown; ``--folder`` keeps the models for the next run. Upstream's way is its pair style's call
+of the compiled model, with positions in and forces out, optimized and warm; only that call is
+timed, not LAMMPS around it, which favours upstream. Ours is LAMMPS's own loop time. The C
+library's allocator is set alike for both.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-import platform
 import re
 import statistics
 import subprocess
@@ -30,7 +30,6 @@ ALLOCATOR = {
 
 INPUT = """
 units metal
-processors * * * grid onelevel
 read_data {data}
 pair_style nequip
 pair_coeff * * {model} C
@@ -98,28 +97,31 @@ MODELS = {"4x32, parity": (4, 32, True), "3x16": (3, 16, False)}
 
 
 def write_models(folder: Path, shape: tuple[int, int, bool], aotinductor: bool) -> dict[str, Path]:
-    """Write one network as upstream's file and as ours."""
+    """Write one network as upstream's file and as ours, unless they are there."""
     from nequip.model.inference_models.torchscript import save_torchscript_model
     from nequip.utils.global_state import get_latest_global_state
 
     from tempermd.deploy import deploy_model
 
-    paths = {"upstream": folder / "upstream.nequip.pth", "ours": folder / "ours.nequip.pth"}
-    model = network(*shape)
-    state = get_latest_global_state(only_metadata_related=True)
-    metadata = model.metadata | {key: str(int(value)) for key, value in state.items()}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        save_torchscript_model(model, metadata, str(paths["upstream"]), "cpu")
-    deploy_model(network(*shape), paths["ours"])
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = {"upstream": folder / "upstream.nequip.pth", "torchscript": folder / "ours.nequip.pth"}
+    if not paths["upstream"].is_file():
+        model = network(*shape)
+        state = get_latest_global_state(only_metadata_related=True)
+        metadata = model.metadata | {key: str(int(value)) for key, value in state.items()}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            save_torchscript_model(model, metadata, str(paths["upstream"]), "cpu")
     if aotinductor:
         paths["aotinductor"] = folder / "ours.nequip.pt2"
-        deploy_model(network(*shape), paths["aotinductor"])
+    for name, path in paths.items():
+        if name != "upstream" and not path.is_file():
+            deploy_model(network(*shape), path)
     return paths
 
 
-def write_tube(folder: Path, n_atoms: int) -> tuple[Path, Path]:
-    """Write a (10,10) tube of about ``n_atoms`` atoms for LAMMPS, and its graph for upstream."""
+def write_tube(folder: Path, n_atoms: int) -> tuple[Path, Path, int]:
+    """Write a (10,10) tube for LAMMPS and its graph for upstream; return its number of atoms."""
     import numpy as np
     from ase.build import nanotube
     from ase.io import write
@@ -142,7 +144,7 @@ def write_tube(folder: Path, n_atoms: int) -> tuple[Path, Path]:
         edge_cell_shift=graph.edge_shifts,
         atom_types=graph.types,
     )
-    return data, arrays
+    return data, arrays, len(atoms)
 
 
 def measured(command: list[str], folder: Path, threads: int) -> tuple[str, float]:
@@ -185,60 +187,85 @@ def steps_for(n_atoms: int) -> int:
     return max(3, min(60, 20_000 // n_atoms))
 
 
-def report_sizes(paths: dict[str, Path], folder: Path, sizes: list[int], pairs: int) -> None:
+def report_sizes(paths: dict[str, Path], folder: Path, options: argparse.Namespace) -> None:
     """Print one rank, one thread against upstream's way, in pairs."""
-    print("| atoms | format | upstream, atom-steps/s | ours | ratio, median of pairs | ", end="")
+    print(
+        "| atoms | format | upstream, atom-steps/s | ours | ratio, median of pairs (all) | ", end=""
+    )
     print("upstream, peak MiB | ours |\n|" + " --- |" * 7)
-    ours = [name for name in paths if name != "upstream"]
-    for size in sizes:
-        data, arrays = write_tube(folder, size)
-        n_atoms = int(re.search(r"(\d+)", data.stem)[1])
+    for size in options.sizes:
+        data, arrays, n_atoms = write_tube(folder, size)
         steps = steps_for(n_atoms)
-        for name in ours:
+        for name in (one for one in paths if one != "upstream"):
             rows = []
-            for _ in range(pairs):
-                theirs = time_upstream(paths["upstream"], arrays, steps)
-                rows.append((theirs, time_ours(paths[name], data, steps)))
-            ratio = statistics.median(one.step_s / other.step_s for one, other in rows)
-            rates = [max(row[k].rate(n_atoms) for row in rows) for k in (0, 1)]
-            peaks = [max(row[k].peak_MiB for row in rows) for k in (0, 1)]
-            print(
-                f"| {n_atoms} | {name} | {rates[0]:.0f} | {rates[1]:.0f} | {ratio:.2f} | "
-                f"{peaks[0]:.0f} | {peaks[1]:.0f} |",
-                flush=True,
-            )
-            print(profile_of(rows[-1][1]), file=sys.stderr)
+            for _ in range(options.pairs):
+                ours = time_ours(paths[name], data, steps)
+                few = max(steps // 4, 2)
+                small = n_atoms <= options.upstream_up_to
+                theirs = time_upstream(paths["upstream"], arrays, few) if small else None
+                rows.append((theirs, ours))
+            print(f"| {n_atoms} | {name} | {size_row(rows, n_atoms)} |", flush=True)
+
+
+def size_row(rows: list[tuple[Timing | None, Timing]], n_atoms: int) -> str:
+    """Return rates, ratios and memory of pairs."""
+    rate = f"{max(ours.rate(n_atoms) for _, ours in rows):.0f}"
+    peak = f"{max(ours.peak_MiB for _, ours in rows):.0f}"
+    pairs = [(theirs, ours) for theirs, ours in rows if theirs is not None]
+    if not pairs:
+        return f"not run | {rate} | | | {peak}"
+    ratios = sorted(theirs.step_s / ours.step_s for theirs, ours in pairs)
+    every = ", ".join(f"{one:.2f}" for one in ratios)
+    their_rate = max(theirs.rate(n_atoms) for theirs, _ in pairs)
+    their_peak = max(theirs.peak_MiB for theirs, _ in pairs)
+    median = statistics.median(ratios)
+    return f"{their_rate:.0f} | {rate} | {median:.2f} ({every}) | {their_peak:.0f} | {peak}"
 
 
 def report_scaling(paths: dict[str, Path], folder: Path, size: int, pairs: int) -> None:
     """Print ranks and threads against one of each, in one round after another."""
-    data, _ = write_tube(folder, size)
-    n_atoms = int(re.search(r"(\d+)", data.stem)[1])
+    data, _, n_atoms = write_tube(folder, size)
     steps = steps_for(n_atoms)
     layouts = [(1, 1), (1, 2), (2, 1), (4, 1)]
     rounds = [
-        [time_ours(paths["ours"], data, steps, ranks, threads) for ranks, threads in layouts]
+        [time_ours(paths["torchscript"], data, steps, *layout) for layout in layouts]
         for _ in range(pairs)
     ]
-    print(f"\n{n_atoms} atoms:\n\n| ranks | threads | atom-steps/s | speed, 1 and 1 = 1 | ", end="")
-    print("edges with ghosts / without | graph, network, sums: % of the pair style |")
-    print("|" + " --- |" * 6)
+    print(f"\n{n_atoms} atoms, TorchScript:\n")
+    print(
+        "| ranks | threads | atom-steps/s | speed, median (all) | edges with ghosts / without ",
+        end="",
+    )
+    print("| neighbor, communication: % of the loop | graph, network, sums: % of the pair style |")
+    print("|" + " --- |" * 7)
     for k, (ranks, threads) in enumerate(layouts):
-        speed = statistics.median(one[0].step_s / one[k].step_s for one in rounds)
+        speeds = sorted(one[0].step_s / one[k].step_s for one in rounds)
+        every = ", ".join(f"{one:.2f}" for one in speeds)
         rate = max(one[k].rate(n_atoms) for one in rounds)
-        edges, shares = profile_of(rounds[-1][k])
         print(
-            f"| {ranks} | {threads} | {rate:.0f} | {speed:.2f} | {edges} | {shares} |", flush=True
+            f"| {ranks} | {threads} | {rate:.0f} | {statistics.median(speeds):.2f} ({every}) | "
+            f"{' | '.join(profile_of(rounds[-1][k]))} |",
+            flush=True,
         )
 
 
-def profile_of(timing: Timing) -> tuple[str, str]:
-    """Return the ratio of edges and the shares that the pair style printed last."""
+def profile_of(timing: Timing) -> tuple[str, str, str]:
+    """Return the ratio of edges, and the shares that LAMMPS and the pair style printed last."""
     edges = re.findall(r"NequIP: .*?([\d.]+) times .* with ghosts", timing.output)
     shares = re.findall(
         r"NequIP: .*?graph ([\d.]+) %, network ([\d.]+) %, sums ([\d.]+) %", timing.output
     )
-    return edges[-1], ", ".join(shares[-1])
+    loop = [
+        re.findall(rf"^{name} .*\| *([\d.]+)$", timing.output, re.MULTILINE)[-1]
+        for name in ("Neigh", "Comm")
+    ]
+    return edges[-1], ", ".join(loop), ", ".join(shares[-1])
+
+
+def machine() -> str:
+    """Return the name of the processor and the number of cores."""
+    found = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
+    return f"{found[1] if found else 'unknown processor'}, {os.cpu_count()} cores"
 
 
 def main() -> None:
@@ -248,17 +275,21 @@ def main() -> None:
     parser.add_argument("--scaling", type=int, nargs="+", default=[400, 3200])
     parser.add_argument("--pairs", type=int, default=3)
     parser.add_argument("--aotinductor", action="store_true", help="compile for minutes, then time")
-    arguments = parser.parse_args()
-    print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores; ", end="")
-    print(", ".join(f"{name} {version}" for name, version in lmp_room.versions().items()))
-    for name, shape in MODELS.items():
-        print(f"\n## {name}\n")
-        with tempfile.TemporaryDirectory() as scratch:
-            folder = Path(scratch)
-            paths = write_models(folder, shape, arguments.aotinductor)
-            report_sizes(paths, folder, arguments.sizes, arguments.pairs)
-            for size in arguments.scaling:
-                report_scaling(paths, folder, size, arguments.pairs)
+    parser.add_argument(
+        "--upstream-up-to", type=int, default=4000, help="atoms; its memory ends it"
+    )
+    parser.add_argument("--folder", type=Path, help="where to keep the models")
+    options = parser.parse_args()
+    versions = ", ".join(f"{name} {version}" for name, version in lmp_room.versions().items())
+    print(f"{machine()}; {versions}")
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = (options.folder or Path(scratch)).resolve()
+        for name, shape in MODELS.items():
+            print(f"\n## {name}\n")
+            paths = write_models(folder / re.sub(r"\W", "_", name), shape, options.aotinductor)
+            report_sizes(paths, folder, options)
+            for size in options.scaling:
+                report_scaling(paths, folder, size, options.pairs)
 
 
 if __name__ == "__main__":
