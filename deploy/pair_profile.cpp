@@ -7,9 +7,25 @@
 #include "utils.h"
 
 #include <algorithm>
-#include <sys/resource.h>
+#include <fstream>
+#include <string>
 
 using namespace LAMMPS_NS;
+
+namespace {
+
+// Of this program alone: what getrusage says includes the process that started it. 0: unknown.
+double peak_memory_MiB()
+{
+  std::ifstream status("/proc/self/status");
+  for (std::string word; status >> word;) {
+    double kB = 0.0;
+    if (word == "VmHWM:" && status >> kB) return kB / 1024.0;
+  }
+  return 0.0;
+}
+
+}    // namespace
 
 PairProfile::Lap::Lap(PairProfile &profile, Stage stage) :
     sum_(profile.seconds_[stage]), begin_(platform::walltime())
@@ -43,9 +59,7 @@ void PairProfile::print() const
   mine[n - 2] = static_cast<double>(n_edges_);
   mine[n - 1] = static_cast<double>(n_local_edges_);
   MPI_Reduce(mine, sums, n, MPI_DOUBLE, MPI_SUM, 0, world);
-  struct rusage usage;
-  getrusage(RUSAGE_SELF, &usage);
-  double memory = static_cast<double>(usage.ru_maxrss) / 1024.0, most = memory;
+  double memory = peak_memory_MiB(), most = memory;
   MPI_Reduce(&memory, &most, 1, MPI_DOUBLE, MPI_MAX, 0, world);
   if (comm->me != 0) return;
   const double total = std::max(sums[GRAPH] + sums[NETWORK] + sums[SUMS], 1e-30);

@@ -54,12 +54,13 @@ begin = time.perf_counter()
 for _ in range(int(sys.argv[4])):
     model(dict(inputs))["forces"]
 print((time.perf_counter() - begin) / int(sys.argv[4]))
+print(open("/proc/self/status").read().split("VmHWM:")[1].split()[0])
 """
 
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds per step, peak memory of the largest process (MiB), and what LAMMPS printed."""
+    """Seconds per step, peak memory of the largest process (MiB), and what was printed."""
 
     step_s: float
     peak_MiB: float
@@ -147,19 +148,21 @@ def write_tube(folder: Path, n_atoms: int) -> tuple[Path, Path, int]:
     return data, arrays, len(atoms)
 
 
-def measured(command: list[str], folder: Path, threads: int) -> tuple[str, float]:
-    """Run a command and return its output and the peak memory (MiB) of its largest process."""
+def output_of(command: list[str], folder: Path, threads: int) -> str:
+    """Run a command and return what it printed."""
     environment = os.environ | ALLOCATOR | {"OMP_NUM_THREADS": str(threads)}
-    with (folder / "output").open("w+") as output:
-        process = subprocess.Popen(
-            command, cwd=folder, env=environment, stdout=output, stderr=subprocess.STDOUT
-        )
-        _, status, usage = os.wait4(process.pid, 0)
-        output.seek(0)
-        text = output.read()
-    if status != 0:
-        sys.exit(f"{' '.join(command)} failed:\n{text}")
-    return text, usage.ru_maxrss / 1024
+    result = subprocess.run(
+        command,
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    if result.returncode != 0:
+        sys.exit(f"{' '.join(command)} failed:\n{result.stdout}")
+    return result.stdout
 
 
 def time_upstream(model: Path, arrays: Path, steps: int, threads: int = 1) -> Timing:
@@ -167,8 +170,9 @@ def time_upstream(model: Path, arrays: Path, steps: int, threads: int = 1) -> Ti
     script = arrays.parent / "upstream.py"
     script.write_text(UPSTREAM)
     arguments = [str(model), str(arrays), str(threads), str(steps)]
-    text, peak = measured([sys.executable, str(script), *arguments], arrays.parent, threads)
-    return Timing(float(text.split()[-1]), peak, text)
+    text = output_of([sys.executable, str(script), *arguments], arrays.parent, threads)
+    step_s, peak_kB = text.split()[-2:]
+    return Timing(float(step_s), float(peak_kB) / 1024, text)
 
 
 def time_ours(model: Path, data: Path, steps: int, ranks: int = 1, threads: int = 1) -> Timing:
@@ -177,9 +181,10 @@ def time_ours(model: Path, data: Path, steps: int, ranks: int = 1, threads: int 
     script.write_text(INPUT.format(model=model, data=data, steps=steps))
     prefix = lmp_room.mpirun_command(ranks) if ranks > 1 else []
     command = [*prefix, *lmp_room.lmp_command(), "-in", "in.bench", "-log", "none"]
-    text, peak = measured(command, data.parent, threads)
+    text = output_of(command, data.parent, threads)
     loop = re.findall(r"Loop time of (\S+) on", text)[-1]
-    return Timing(float(loop) / steps, peak, text)
+    peak = re.findall(r"peak memory (\d+) MiB per rank", text)[-1]
+    return Timing(float(loop) / steps, float(peak), text)
 
 
 def steps_for(n_atoms: int) -> int:

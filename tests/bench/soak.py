@@ -2,8 +2,8 @@
 
 ``python tests/bench/soak.py [--minutes 30] [--ranks 2]`` heats nothing and breaks nothing: the
 shipped model on the shipped tube at 300 K. Each cycle deletes an atom, fills the hole again,
-relaxes, and runs NVT, NPT and NVE. It prints a line now and then and, at the end, how peak memory and the
-energy of the NVE parts moved.
+relaxes, and runs NVT, NPT and NVE. It prints a line now and then and, at the end, how peak memory
+and the energy of the NVE parts moved.
 """
 
 from __future__ import annotations
