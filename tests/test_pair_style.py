@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ase.io import write
 
 import pair_style_cases
 from pair_style_cases import (
@@ -146,18 +147,19 @@ run 2000
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("threads", [1, 2])
-def test_nve_conserves_energy(threads: int, tmp_path: Path):
+@pytest.mark.parametrize(("ranks", "threads"), [(1, 1), (1, 2), (2, 1)])
+def test_nve_conserves_energy(ranks: int, threads: int, tmp_path: Path):
     """The shipped model on the shipped tube, 128 atoms at about 300 K."""
     folder = lmp_room.potentials_folder()
     files = {"model": folder / "carbon_base.nequip.pth", "data": folder / "tube_8_8.data"}
     (tmp_path / "in.nve").write_text(NVE_INPUT.format(**files))
-    result = lmp_room.run_process(
-        ["-in", "in.nve"], tmp_path, env={"OMP_NUM_THREADS": str(threads)}
-    )
+    prefix = lmp_room.mpirun_command(ranks) if ranks > 1 else []
+    environment = {"OMP_NUM_THREADS": str(threads)}
+    result = lmp_room.run_process(["-in", "in.nve"], tmp_path, env=environment, prefix=prefix)
     assert result.exit_code == 0, result.stdout_tail
     log = (tmp_path / "log.lammps").read_text()
     assert f"using {threads} OpenMP thread" in log
+    assert f"with {ranks} MPI task" in log or f"{ranks} MPI tasks x" in log
     rows = re.findall(r"^ +(\d+) +([-\d.]+) +([-\d.]+) *$", log, re.MULTILINE)
     time_ps, energy_eV = np.array(rows, dtype=float)[:, 1:].T
     assert time_ps[-1] == pytest.approx(2.0)
@@ -165,3 +167,34 @@ def test_nve_conserves_energy(threads: int, tmp_path: Path):
     drift = np.polyfit(time_ps, energy_eV / n_atoms, 1)[0]
     assert abs(drift) < 1e-4  # eV/atom/ps
     assert np.ptp(energy_eV) / n_atoms < 2e-3
+
+
+REPEAT_INPUT = """
+units metal
+read_data tube.data
+pair_style nequip
+pair_coeff * * {model} C
+velocity all create 600 11
+timestep 0.001
+fix 1 all nve
+dump 1 all custom 20 {name}.dump id x y z fx fy fz
+dump_modify 1 sort id format float %.17g
+run 20
+"""
+
+
+@pytest.mark.parametrize(("ranks", "threads"), [(1, 2), (2, 1)])
+def test_repeated_runs_agree(ranks: int, threads: int, make_model, tmp_path: Path):
+    """Runs are repeated, and compared with one of one thread: sums may round differently."""
+    write(tmp_path / "tube.data", tube(), format="lammps-data", masses=True)
+    found = {}
+    for name, n_ranks, n_threads in (("a", ranks, threads), ("b", ranks, threads), ("one", 1, 1)):
+        (tmp_path / "in").write_text(REPEAT_INPUT.format(model=make_model(layers=3), name=name))
+        prefix = lmp_room.mpirun_command(n_ranks) if n_ranks > 1 else []
+        environment = {"OMP_NUM_THREADS": str(n_threads)}
+        result = lmp_room.run_process(["-in", "in"], tmp_path, env=environment, prefix=prefix)
+        assert result.exit_code == 0, result.stdout_tail
+        frame = (tmp_path / f"{name}.dump").read_text().split("ITEM: ATOMS")[-1]
+        found[name] = np.array([line.split() for line in frame.splitlines()[1:]], dtype=float)
+    assert found["b"] == pytest.approx(found["a"], abs=1e-10)
+    assert found["one"] == pytest.approx(found["a"], abs=1e-10)

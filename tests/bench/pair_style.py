@@ -276,8 +276,8 @@ def machine() -> str:
 def main() -> None:
     """Print all tables as Markdown."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--sizes", type=int, nargs="+", default=[100, 400, 3200, 20_000])
-    parser.add_argument("--scaling", type=int, nargs="+", default=[400, 3200])
+    parser.add_argument("--sizes", type=int, nargs="*", default=[100, 400, 3200, 20_000])
+    parser.add_argument("--scaling", type=int, nargs="*", default=[400, 3200])
     parser.add_argument("--pairs", type=int, default=3)
     parser.add_argument("--aotinductor", action="store_true", help="compile for minutes, then time")
     parser.add_argument(
