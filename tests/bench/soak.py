@@ -1,9 +1,9 @@
 """A long run that deletes, inserts, changes the box and rebuilds lists: does memory stay flat?
 
-``python tests/bench/soak.py [--minutes 30] [--ranks 2]`` heats nothing and breaks nothing: the
-shipped model on the shipped tube at 300 K. Each cycle deletes an atom and puts it back, inserts one
-on the axis, runs NPT, deletes that one, and runs NVT and NVE. It prints a line now and then and, at the end, how peak memory
-and the energy of the NVE parts moved.
+``python tests/bench/soak.py [--minutes 30] [--ranks 2]`` runs the shipped model on the shipped tube
+at 300 K. Each cycle deletes an atom and puts it back, inserts one on the axis, runs NPT, deletes
+that one, and runs NVT and NVE. It prints a line now and then and, at the end, how peak memory and
+the energy of the NVE parts moved.
 """
 
 from __future__ import annotations
