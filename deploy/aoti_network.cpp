@@ -126,23 +126,6 @@ class AotiNetwork : public Network {
   Loader loader_;
 };
 
-// Runs what reads the file; what torch throws becomes one sentence.
-template <typename Read> auto readable(Read read)
-{
-  std::string fault;
-  try {
-    return read();
-  } catch (const ModelError &) {
-    throw;
-  } catch (const c10::Error &error) {
-    fault = first_line(error.what_without_backtrace());
-  } catch (const std::exception &error) {
-    fault = first_line(error.what());
-  }
-  throw ModelError("it is not a readable AOTInductor file, truncated or foreign (" + fault + "); " +
-                   kRedeploy);
-}
-
 void check_device(const Metadata &metadata, const std::string &device)
 {
   const auto found = metadata.find("AOTI_DEVICE_KEY");
@@ -200,14 +183,16 @@ void check_interface(const Metadata &metadata)
 
 OpenedNetwork open_aotinductor(const std::string &path, const std::string &device)
 {
-  const auto stored = readable([&] { return Loader::load_metadata_from_package(path, "model"); });
+  constexpr const char *kind = "AOTInductor";
+  const auto stored =
+      readable(kind, [&] { return Loader::load_metadata_from_package(path, "model"); });
   OpenedNetwork opened;
   opened.metadata = Metadata(stored.begin(), stored.end());
   check_interface(opened.metadata);
   check_device(opened.metadata, device);
   check_processor(opened.metadata);
   opened.network = readable(
-      [&] { return std::make_unique<AotiNetwork>(path, device, opened.metadata); });
+      kind, [&] { return std::make_unique<AotiNetwork>(path, device, opened.metadata); });
   return opened;
 }
 

@@ -2,8 +2,6 @@
 // What every way to run a network through torch needs.
 #include "torch_calls.h"
 
-#include "network.h"
-
 #include <ATen/Parallel.h>
 
 #include <cstring>

@@ -2,7 +2,7 @@
 // What every way to run a network through torch needs: tensors of a graph, threads, messages.
 #pragma once
 
-#include "graph.h"
+#include "network.h"
 
 #include <torch/torch.h>
 
@@ -31,6 +31,23 @@ std::vector<double> to_vector(const torch::Tensor &tensor, int64_t expected, con
 // error holds the cause
 std::string first_line(const std::string &message);
 std::string last_line(const std::string &message);
+
+// Runs what reads a file of this kind; what torch throws becomes one sentence.
+template <typename Read> auto readable(const std::string &kind, Read read)
+{
+  std::string fault;
+  try {
+    return read();
+  } catch (const ModelError &) {
+    throw;
+  } catch (const c10::Error &error) {
+    fault = first_line(error.what_without_backtrace());
+  } catch (const std::exception &error) {
+    fault = first_line(error.what());
+  }
+  throw ModelError("it is not a readable " + kind + " file, truncated or foreign (" + fault +
+                   "); " + kRedeploy);
+}
 
 // Runs `call` and turns what torch throws into a ModelError.
 Evaluation guarded(const std::function<Evaluation()> &call);

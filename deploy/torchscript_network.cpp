@@ -62,18 +62,11 @@ class TorchScriptNetwork : public Network {
 
 torch::jit::Module load(const std::string &path, const std::string &device, ExtraFiles &extra)
 {
-  std::string fault;
-  try {
+  return readable("TorchScript", [&] {
     auto module = torch::jit::load(path, torch::Device(device), extra);
     module.eval();
     return module;
-  } catch (const c10::Error &error) {
-    fault = first_line(error.what_without_backtrace());
-  } catch (const std::exception &error) {
-    fault = first_line(error.what());
-  }
-  throw ModelError("it is not a readable TorchScript file, truncated or foreign (" + fault + "); " +
-                   kRedeploy);
+  });
 }
 
 }    // namespace

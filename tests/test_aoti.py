@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 from ase import Atoms
+from ase.io import write
 from ase.neighborlist import neighbor_list
 
 from conftest import random_model
@@ -29,6 +30,7 @@ from pair_style_cases import (
     triclinic,
     tube,
 )
+from tempermd import lmp as lmp_room
 from tempermd.deploy import Deployed, calculator, deploy, deploy_model, load_deployed, model_info
 from tempermd.records import UserError
 from training_cases import write_case
@@ -184,6 +186,32 @@ def test_ours_over_steps_with_other_numbers_of_edges(start: Start, ours: Path) -
         n_edges.add(len(neighbor_list("i", atoms, 4.0)))
         assert np.abs(forces_of(instance) - atoms.get_forces()).max() < FORCE_TOLERANCE_EV_A
     assert len(n_edges) > 3
+
+
+TWO_RANKS = """
+units metal
+processors 2 1 1
+read_data box.data
+pair_style nequip
+pair_coeff * * {model} C H
+dump 1 all custom 1 {name}.dump id fx fy fz
+dump_modify 1 sort id format float %.17g
+run 0
+"""
+
+
+def test_ours_on_two_ranks(ours: Path, tmp_path: Path) -> None:
+    """The box is long, so that no rank's ghosts are all the atoms there are."""
+    atoms = triclinic().repeat((6, 1, 1))
+    write(tmp_path / "box.data", atoms, format="lammps-data", specorder=["C", "H"], masses=True)
+    (tmp_path / "in.two").write_text(TWO_RANKS.format(model=ours, name="two"))
+    prefix = lmp_room.mpirun_command(2)
+    result = lmp_room.run_process(["-in", "in.two"], tmp_path, prefix=prefix)
+    assert result.exit_code == 0, result.stdout_tail
+    assert "2 by 1 by 1 MPI processor grid" in result.stdout_tail
+    found = np.loadtxt(tmp_path / "two.dump", skiprows=9)[:, 1:]
+    atoms.calc = nequip_calculator("float64", TYPE_NAMES)
+    assert found == pytest.approx(atoms.get_forces(), abs=FORCE_TOLERANCE_EV_A)
 
 
 def test_masked_gradients_of_two_halves_sum_to_all(ours: Path) -> None:
