@@ -23,8 +23,11 @@ class LayeredNetwork : public Network {
 
   bool exact_with_ghosts() const override { return true; }
 
-  Evaluation evaluate(const Graph &graph, int n_threads) override
+  // More threads were up to four times slower: those of a convolution wait for each other in the
+  // interpreter, which evaluates the radial network of their chunks. So there is one, always.
+  Evaluation evaluate(const Graph &graph, int) override
   {
+    constexpr int n_threads = 1;
     ThreadCount threads(n_threads);
     return guarded([&] { return run(graph, n_threads); });
   }
