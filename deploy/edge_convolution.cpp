@@ -1,13 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
-// The sum over edges of a layer: chunks of edges that fit into the cache, spread over threads.
+// The sum over edges of a layer, in chunks of edges that fit into the cache.
 #include "edge_convolution.h"
 
-#include <ATen/Parallel.h>
 #include <torch/csrc/autograd/autograd.h>
 #include <torch/csrc/autograd/custom_function.h>
-#include <torch/csrc/jit/runtime/graph_executor.h>
-
-#include <functional>
 
 namespace tempermd {
 
@@ -19,7 +15,7 @@ struct Chunk {
   int64_t first_edge, n_edges, first_centre, n_centres;
 };
 
-// Whole centres, so that no two chunks write to one row.
+// Whole centres, so that no two chunks write to one row of sums.
 std::vector<Chunk> chunks_of(const EdgeList &edges)
 {
   std::vector<Chunk> chunks;
@@ -32,19 +28,6 @@ std::vector<Chunk> chunks_of(const EdgeList &edges)
     first = end;
   }
   return chunks;
-}
-
-// Calls work(thread, chunk); the same chunks go to the same thread every time.
-void for_each_chunk(const std::vector<Chunk> &chunks, int n_threads,
-                    const std::function<void(int, const Chunk &)> &work)
-{
-  const auto n_chunks = static_cast<int64_t>(chunks.size());
-  at::parallel_for(0, n_threads, 1, [&](int64_t begin, int64_t end) {
-    torch::jit::GraphOptimizerEnabledGuard no_profiling(false);
-    for (int64_t thread = begin; thread < end; ++thread)
-      for (int64_t k = thread * n_chunks / n_threads; k < (thread + 1) * n_chunks / n_threads; ++k)
-        work(static_cast<int>(thread), chunks[k]);
-  });
 }
 
 template <typename T>
@@ -61,18 +44,18 @@ EdgeRange<T> range_of(const EdgeList &edges, const Chunk &chunk, const torch::Te
 }
 
 template <typename T>
-void forward_chunks(LayerOfModel &layer, const EdgeList &edges, int n_threads,
-                    const torch::Tensor &sources, const torch::Tensor &harmonics,
+void forward_chunks(LayerOfModel &layer, const EdgeList &edges, const torch::Tensor &sources,
+                    const torch::Tensor &harmonics,
                     const torch::Tensor &basis, torch::Tensor &sums)
 {
   T *rows = sums.mutable_data_ptr<T>();
-  for_each_chunk(chunks_of(edges), n_threads, [&](int, const Chunk &chunk) {
-    torch::NoGradGuard no_grad;
+  torch::NoGradGuard no_grad;
+  for (const auto &chunk : chunks_of(edges)) {
     const auto weights =
         layer.call("radial", {basis.narrow(0, chunk.first_edge, chunk.n_edges)}).contiguous();
     layer.product->forward(range_of<T>(edges, chunk, sources, harmonics, weights),
                            rows + chunk.first_centre * sums.size(1));
-  });
+  }
 }
 
 struct Gradients {
@@ -80,16 +63,15 @@ struct Gradients {
 };
 
 template <typename T>
-Gradients backward_chunks(LayerOfModel &layer, const EdgeList &edges, int n_threads,
-                          const torch::Tensor &sources, const torch::Tensor &harmonics,
-                          const torch::Tensor &basis, const torch::Tensor &d_sums)
+Gradients backward_chunks(LayerOfModel &layer, const EdgeList &edges, const torch::Tensor &sources,
+                          const torch::Tensor &harmonics, const torch::Tensor &basis,
+                          const torch::Tensor &d_sums)
 {
-  // neighbors belong to many chunks, so each thread adds up its own
-  auto d_sources = torch::zeros({n_threads, sources.size(0), sources.size(1)}, sources.options());
-  Gradients found{{}, torch::empty_like(harmonics), torch::empty_like(basis)};
+  // a neighbor belongs to many chunks, whose gradients add up
+  Gradients found{torch::zeros_like(sources), torch::empty_like(harmonics),
+                  torch::empty_like(basis)};
   T *d_harmonics = found.harmonics.mutable_data_ptr<T>();
-  T *own_sources = d_sources.mutable_data_ptr<T>();
-  for_each_chunk(chunks_of(edges), n_threads, [&](int thread, const Chunk &chunk) {
+  for (const auto &chunk : chunks_of(edges)) {
     torch::AutoGradMode with_gradients(true);
     auto leaf = basis.narrow(0, chunk.first_edge, chunk.n_edges).detach().requires_grad_(true);
     const auto weights = layer.call("radial", {leaf});
@@ -97,14 +79,13 @@ Gradients backward_chunks(LayerOfModel &layer, const EdgeList &edges, int n_thre
     auto d_weights = torch::empty_like(values);
     layer.product->backward(range_of<T>(edges, chunk, sources, harmonics, values),
                             d_sums.const_data_ptr<T>() + chunk.first_centre * d_sums.size(1),
-                            own_sources + thread * sources.numel(),
+                            found.sources.mutable_data_ptr<T>(),
                             d_harmonics + chunk.first_edge * harmonics.size(1),
                             d_weights.mutable_data_ptr<T>());
     const auto d_basis = torch::autograd::grad({weights}, {leaf}, {d_weights}).at(0);
     torch::NoGradGuard no_grad;
     found.basis.narrow(0, chunk.first_edge, chunk.n_edges).copy_(d_basis);
-  });
-  found.sources = n_threads == 1 ? d_sources.select(0, 0) : d_sources.sum(0);
+  }
   return found;
 }
 
@@ -113,7 +94,7 @@ class Convolution : public torch::autograd::Function<Convolution> {
   static torch::Tensor forward(torch::autograd::AutogradContext *context,
                                const torch::Tensor &sources, const torch::Tensor &harmonics,
                                const torch::Tensor &basis, LayerOfModel *layer,
-                               const EdgeList &edges, int n_threads)
+                               const EdgeList &edges)
   {
     context->save_for_backward({sources, harmonics, basis});
     context->saved_data["layer"] = reinterpret_cast<int64_t>(layer);
@@ -121,13 +102,12 @@ class Convolution : public torch::autograd::Function<Convolution> {
     context->saved_data["neighbors"] = reinterpret_cast<int64_t>(edges.neighbors);
     context->saved_data["n_edges"] = edges.n_edges;
     context->saved_data["n_centres"] = edges.n_centres;
-    context->saved_data["n_threads"] = static_cast<int64_t>(n_threads);
     const auto columns = layer->product->rows().messages;
     auto sums = torch::zeros({edges.n_centres, columns}, sources.options());
     if (sources.scalar_type() == torch::kFloat64)
-      forward_chunks<double>(*layer, edges, n_threads, sources, harmonics, basis, sums);
+      forward_chunks<double>(*layer, edges, sources, harmonics, basis, sums);
     else
-      forward_chunks<float>(*layer, edges, n_threads, sources, harmonics, basis, sums);
+      forward_chunks<float>(*layer, edges, sources, harmonics, basis, sums);
     return sums;
   }
 
@@ -140,12 +120,11 @@ class Convolution : public torch::autograd::Function<Convolution> {
     const EdgeList edges{reinterpret_cast<const int64_t *>(number("centres")),
                          reinterpret_cast<const int64_t *>(number("neighbors")),
                          number("n_edges"), number("n_centres")};
-    const int n_threads = static_cast<int>(number("n_threads"));
     const auto d_sums = outputs[0].contiguous();
     const auto found = saved[0].scalar_type() == torch::kFloat64
-        ? backward_chunks<double>(layer, edges, n_threads, saved[0], saved[1], saved[2], d_sums)
-        : backward_chunks<float>(layer, edges, n_threads, saved[0], saved[1], saved[2], d_sums);
-    return {found.sources, found.harmonics, found.basis, {}, {}, {}};
+        ? backward_chunks<double>(layer, edges, saved[0], saved[1], saved[2], d_sums)
+        : backward_chunks<float>(layer, edges, saved[0], saved[1], saved[2], d_sums);
+    return {found.sources, found.harmonics, found.basis, {}, {}};
   }
 };
 
@@ -178,10 +157,10 @@ torch::Tensor LayerOfModel::call(const char *method, std::vector<c10::IValue> ar
 }
 
 torch::Tensor convolve(LayerOfModel &layer, const EdgeList &edges, const torch::Tensor &sources,
-                       const torch::Tensor &harmonics, const torch::Tensor &basis, int n_threads)
+                       const torch::Tensor &harmonics, const torch::Tensor &basis)
 {
   return Convolution::apply(sources.contiguous(), harmonics.contiguous(), basis.contiguous(),
-                            &layer, edges, n_threads);
+                            &layer, edges);
 }
 
 }    // namespace tempermd

@@ -28,6 +28,6 @@ struct EdgeList {
 // sources (N, sources), harmonics (E, harmonics), basis (E, radial) -> sums (n_centres, messages).
 // The radial network is evaluated chunk by chunk, and again in the backward pass.
 torch::Tensor convolve(LayerOfModel &layer, const EdgeList &edges, const torch::Tensor &sources,
-                       const torch::Tensor &harmonics, const torch::Tensor &basis, int n_threads);
+                       const torch::Tensor &harmonics, const torch::Tensor &basis);
 
 }    // namespace tempermd

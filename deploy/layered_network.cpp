@@ -23,23 +23,22 @@ class LayeredNetwork : public Network {
 
   bool exact_with_ghosts() const override { return true; }
 
-  // More threads were up to four times slower: those of a convolution wait for each other in the
-  // interpreter, which evaluates the radial network of their chunks. So there is one, always.
+  // One thread, always: with chunks of edges shared among threads these waited for each other in the
+  // interpreter, which evaluates the radial network, and two were up to four times slower than one.
   Evaluation evaluate(const Graph &graph, int) override
   {
-    constexpr int n_threads = 1;
-    ThreadCount threads(n_threads);
-    return guarded([&] { return run(graph, n_threads); });
+    ThreadCount one(1);
+    return guarded([&] { return run(graph); });
   }
 
  private:
-  Evaluation run(const Graph &graph, int n_threads)
+  Evaluation run(const Graph &graph)
   {
     // the optimizing executor takes seconds to warm up and is slower afterwards
     torch::jit::GraphOptimizerEnabledGuard no_profiling(false);
     torch::AutoGradMode with_gradients(true);
     auto vectors = edge_vectors_tensor(graph).requires_grad_(true);    // (E, 3)
-    const auto energies = local_energies(graph, vectors, n_threads);   // (n_local, 1)
+    const auto energies = local_energies(graph, vectors);              // (n_local, 1)
     const auto gradients = torch::autograd::grad({energies.sum()}, {vectors}).at(0);
     Evaluation evaluation;
     evaluation.atomic_energies = to_vector(energies, graph.n_local(), "atomic_energy");
@@ -48,7 +47,7 @@ class LayeredNetwork : public Network {
     return evaluation;
   }
 
-  torch::Tensor local_energies(const Graph &graph, const torch::Tensor &vectors, int n_threads)
+  torch::Tensor local_energies(const Graph &graph, const torch::Tensor &vectors)
   {
     const auto types = atom_types_tensor(graph);    // (N,)
     const auto edge_types =
@@ -66,7 +65,7 @@ class LayeredNetwork : public Network {
       const auto sources = layer.call("sources", {features, types.narrow(0, 0, features.size(0))});
       const EdgeList edges{graph.centres.data(), graph.neighbors.data(), n_edges, n_centres};
       const auto sums = convolve(layer, edges, sources, harmonics.narrow(0, 0, n_edges),
-                                 basis.narrow(0, 0, n_edges), n_threads);
+                                 basis.narrow(0, 0, n_edges));
       features = layer.call("update", {features.narrow(0, 0, n_centres), sums,
                                        mixing.narrow(0, 0, n_centres)});
     }
