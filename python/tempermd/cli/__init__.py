@@ -1,0 +1,69 @@
+"""The command line: one subcommand per station, no logic of its own."""
+
+from __future__ import annotations
+
+import sys
+from typing import NoReturn
+
+import typer
+from typer.exceptions import TyperException
+
+from tempermd.cli import structures, labels, datasets, models, runs, studies  # isort: skip
+from tempermd.cli.application import app
+from tempermd.records import UserError
+
+__all__ = [
+    "app",
+    "datasets",
+    "deploy_main",
+    "labels",
+    "main",
+    "models",
+    "runs",
+    "structures",
+    "studies",
+]
+
+
+def main() -> NoReturn:
+    """Run ``tempermd``: a user's mistake is one sentence on stderr and exit code 1."""
+    _run(app, "tempermd")
+
+
+def deploy_main() -> NoReturn:
+    """Run ``deploy-model``, the same as ``tempermd deploy``."""
+    deploy_app = typer.Typer(
+        add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None
+    )
+    deploy_app.command()(models.deploy)
+    _run(deploy_app, "deploy-model")
+
+
+def _run(application: typer.Typer, name: str) -> NoReturn:
+    """Give every way to end its exit code; 2 is kept for the verdict FAIL."""
+    try:
+        code = application(prog_name=name, standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else 0)
+    except TyperException as error:
+        error.show()
+        sys.exit(1)
+    except (UserError, OSError) as error:
+        print(f"{name}: {error}", file=sys.stderr)
+        sys.exit(1)
+    except (KeyboardInterrupt, typer.Abort):
+        print(f"{name}: stopped; the same command goes on from here", file=sys.stderr)
+        sys.exit(130)
+
+
+@app.command()
+def doctor() -> None:
+    """Check everything that a run needs, one line each; exit code 1 when something lacks.
+
+    Example: tempermd doctor
+    """
+    from tempermd import doctor as station
+
+    findings = station.examine()
+    for finding in findings:
+        print(finding.line())
+    raise typer.Exit(0 if all(finding.good for finding in findings) else 1)

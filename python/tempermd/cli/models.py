@@ -1,0 +1,83 @@
+"""Commands that make models: training, fine-tuning, deployment."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tempermd.cli.application import app
+
+
+@app.command()
+def train(
+    spec: Annotated[Path, typer.Argument(help="TOML: model, data, budget.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The folder to make.")],
+    threads: Annotated[int, typer.Option(help="Threads of the tensor library.")] = 1,
+) -> None:
+    """Train a NequIP model from nothing; the same command goes on where it was stopped.
+
+    Example: tempermd train studies/synthetic/train.toml -o base/
+    """
+    from tempermd import training
+
+    print(training.train(spec, output, threads=threads))
+
+
+@app.command()
+def finetune(
+    spec: Annotated[Path, typer.Argument(help="TOML: model, data, budget.")],
+    base: Annotated[
+        Path, typer.Option("--from", help="The pre-trained checkpoint (a pickle: it runs code).")
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The folder to make.")],
+    threads: Annotated[int, typer.Option(help="Threads of the tensor library.")] = 1,
+) -> None:
+    """Fine-tune a pre-trained checkpoint on a spec's data.
+
+    Example: tempermd finetune --from base/best.ckpt tubes.toml -o tuned/
+    """
+    from tempermd import training
+
+    print(training.finetune(base, spec, output, threads=threads))
+
+
+@app.command()
+def deploy(
+    checkpoint: Annotated[Path, typer.Argument(help="A checkpoint (a pickle: it runs code).")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="MODEL.nequip.pth or MODEL.nequip.pt2")
+    ],
+    device: Annotated[str, typer.Option(help="cpu or cuda")] = "cpu",
+    file_format: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            help="torchscript (.nequip.pth) or aotinductor (.nequip.pt2: a C++ compiler makes it "
+            "for this machine's kind of processor, in minutes); by the output's name if not given.",
+        ),
+    ] = None,
+) -> None:
+    """Turn a checkpoint into a model that LAMMPS runs, checked against the original.
+
+    Example: deploy-model best.ckpt -o carbon.nequip.pth
+    """
+    from tempermd import deploy as station
+
+    station.deploy(checkpoint, output, device, file_format)
+    print(output)
+
+
+@app.command("model-info")
+def model_info(
+    model: Annotated[Path, typer.Argument(help="A deployed model.")],
+) -> None:
+    """Print what is inside a deployed model.
+
+    Example: tempermd model-info carbon.nequip.pth
+    """
+    from tempermd import deploy as station
+
+    print(json.dumps(station.model_info(model), indent=1))

@@ -1,0 +1,109 @@
+"""Commands that drive models in molecular dynamics and judge them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tempermd.cli.application import Workers, app
+
+
+@app.command()
+def robustness(
+    models: Annotated[list[Path], typer.Argument(help="Deployed models (*.nequip.pth).")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The folder of the report.")],
+    structure: Annotated[
+        list[Path] | None,
+        typer.Option(help="LAMMPS data file or any format of ASE; the shipped tube if none."),
+    ] = None,
+    temperature: Annotated[
+        list[float] | None, typer.Option("--temperature", "-T", help="Hold (K); repeatable.")
+    ] = None,
+    seed: Annotated[list[int] | None, typer.Option(help="Repeatable.")] = None,
+    ramp_ps: Annotated[float, typer.Option(help="Length of the ramp (ps).")] = 2.0,
+    hold_ps: Annotated[float, typer.Option(help="Length of the hold (ps).")] = 4.0,
+    timestep_fs: Annotated[float, typer.Option(help="Timestep (fs).")] = 0.5,
+    control: Annotated[bool, typer.Option("--control", help="Also run LCBOP.")] = False,
+    thresholds: Annotated[Path | None, typer.Option(help="TOML of limits.")] = None,
+    workers: Workers = None,
+) -> None:
+    """Heat and hold a tube with each model and judge it; exit code 2 when one fails.
+
+    Example: tempermd robustness carbon.nequip.pth -o report/
+    """
+    from tempermd import campaign
+    from tempermd.records import parse_spec
+
+    raw = {
+        "models": [str(path) for path in models],
+        "temperatures_K": temperature or [3000.0],
+        "seeds": seed or [1, 2],
+        "ramp_ps": ramp_ps,
+        "hold_ps": hold_ps,
+        "timestep_fs": timestep_fs,
+        "control": control,
+    }
+    raw |= {"structures": [str(path) for path in structure]} if structure else {}
+    spec = parse_spec(raw, campaign.RobustnessSpec, "options")
+    page, code = campaign.robustness(spec, output, thresholds=thresholds, workers=workers)
+    print(page)
+    raise typer.Exit(code)
+
+
+@app.command("run-one")
+def run_one(
+    case: Annotated[Path, typer.Argument(help="case.json of a run directory.")],
+    root: Annotated[Path, typer.Option(help="Folder of run directories.")],
+) -> None:
+    """Run one case, or give back its result if it is there.
+
+    Example: tempermd run-one runs/0123456789abcdef/case.json --root runs
+    """
+    from tempermd import campaign, md
+
+    found = md.read_case(case.parent)
+    campaign.run_one(found, root)
+    print(root / found.id)
+
+
+@app.command()
+def collect(
+    root: Annotated[Path, typer.Argument(help="Folder of run directories.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The folder of the report.")],
+    thresholds: Annotated[Path | None, typer.Option(help="TOML of limits.")] = None,
+    workers: Workers = None,
+) -> None:
+    """Analyse the runs that are there and write their report.
+
+    Example: tempermd collect report/runs -o report/
+    """
+    from tempermd import campaign
+
+    page = campaign.collect(root, output, thresholds=thresholds, workers=workers)
+    print(page)
+    raise typer.Exit(campaign.exit_code(page.parent / "summary.json"))
+
+
+@app.command()
+def analyse(
+    dump: Annotated[Path, typer.Argument(help="LAMMPS text dump, plain or .gz.")],
+    log: Annotated[Path | None, typer.Argument(help="Its log file.")] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The folder to make.")] = Path(
+        "analysis"
+    ),
+    timestep_fs: Annotated[
+        float | None, typer.Option(help="If neither dump nor log tells the time (fs).")
+    ] = None,
+    thresholds: Annotated[Path | None, typer.Option(help="TOML of limits.")] = None,
+) -> None:
+    """Find unphysical events in the trajectory of any LAMMPS run.
+
+    Example: tempermd analyse trajectory.lammpstrj log.lammps -o analysis/
+    """
+    from tempermd import campaign
+
+    page, code = campaign.analyse(dump, log, output, timestep_fs=timestep_fs, thresholds=thresholds)
+    print(page)
+    raise typer.Exit(code)
