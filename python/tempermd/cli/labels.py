@@ -9,15 +9,15 @@ import typer
 
 from tempermd.cli.application import Workers, app, group, json_object
 
-sources_app = group("Label sources.")
-app.add_typer(sources_app, name="sources")
+sources_app = group("List the label sources, or compare them.")
+app.add_typer(sources_app, name="sources", invoke_without_command=True, no_args_is_help=False)
 
 
 @app.command()
 def label(
     frames: Annotated[Path, typer.Argument(help="Structures, any format that ASE reads.")],
     source: Annotated[
-        str, typer.Option(help="lcbop, tersoff, xtb, sevennet-0 or ase:module:Class.")
+        str, typer.Option(help="NAME or NAME:ARGUMENT, as `tempermd sources` lists them.")
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="The extxyz to write.")],
     settings: Annotated[str, typer.Option(help="Settings of the source, as JSON.")] = "{}",
@@ -38,12 +38,16 @@ def label(
     print(labels.label(structures_, spec, output, workers=workers, gate_limit_eV_per_A=limit))
 
 
-@sources_app.command("list")
-def sources_list() -> None:
-    """List the label sources and what each needs."""
-    from tempermd import labels
+@sources_app.callback()
+def sources(context: typer.Context) -> None:
+    """List the label sources and what each needs; `compare` measures their errors.
 
-    print(labels.sources_text())
+    Example: tempermd sources
+    """
+    if context.invoked_subcommand is None:
+        from tempermd import labels
+
+        print(labels.sources_text())
 
 
 @sources_app.command("compare")

