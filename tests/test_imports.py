@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "python" / "tempermd"
-LOW = ["records", "lmp", "engine"]
+LOW = ["records", "lmp", "engine", "pair_styles", "pages"]
 STATIONS = [
     "structures",
     "labels",

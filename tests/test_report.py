@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
-import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from browser import BROWSER, NO_BROWSER, open_in_browser
 from made_trajectories import dump_text, frame_of, log_text, tube_atoms
 from tempermd.events import Analysis, RunLabel, analyse_run, analyse_trajectory
 from tempermd.records import read_record
@@ -18,17 +17,13 @@ from tempermd.report import (
     Summary,
     Table,
     clopper_pearson,
-    page,
     pictures,
     summarise,
     summary_text,
     write_report,
 )
-from tempermd.report.page import number_text
 
 pytest_plugins = ("hot_tube",)
-
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "chrome"))), None)
 
 
 @pytest.fixture(scope="module")
@@ -235,16 +230,7 @@ def test_report_without_trajectory_or_runs(broken: Analysis, tmp_path: Path) -> 
     assert "INCONCLUSIVE" in write_report([], tmp_path / "b").read_text()
 
 
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [(None, "–"), (0.0215, "0.0215"), (-2.5, "−2.50"), (8452.4, "8452"), (0.0005, "0.000500")]
-    + [(3e-7, "3.00e−7"), (593870.8, "593871"), (1.3e9, "1.30e9"), (0.0, "0"), (99.96, "100.0")],
-)
-def test_numbers_keep_three_digits(value: float | None, text: str) -> None:
-    assert number_text(value) == text
-
-
-@pytest.mark.skipif(BROWSER is None, reason="no Chromium here (Debian: apt install chromium)")
+@pytest.mark.skipif(BROWSER is None, reason=NO_BROWSER)
 def test_page_in_a_browser(report_folder: Path, tmp_path: Path) -> None:
     source = report_folder / "report.html"
     console, requests, dom = open_in_browser(source, tmp_path / "good")
@@ -260,42 +246,3 @@ def test_page_in_a_browser(report_folder: Path, tmp_path: Path) -> None:
     console, requests, _ = open_in_browser(bad, tmp_path / "bad")
     assert any("nothing is not defined" in line for line in console)
     assert requests == {"http://127.0.0.1:9/x.png"}
-
-
-def open_in_browser(html: Path, folder: Path) -> tuple[list[str], set[str], str]:
-    """Return the console lines, the page's network requests and the DOM after its scripts."""
-    folder.mkdir()
-    log = folder / "net.json"
-    arguments = [
-        BROWSER,
-        "--headless",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--no-first-run",
-        "--disable-background-networking",
-        "--disable-component-update",
-        "--disable-sync",
-        "--host-resolver-rules=MAP * ~NOTFOUND",
-        "--virtual-time-budget=10000",
-        "--enable-logging=stderr",
-        f"--user-data-dir={folder / 'profile'}",
-        f"--log-net-log={log}",
-        "--dump-dom",
-        html.resolve().as_uri(),
-    ]
-    done = subprocess.run(arguments, capture_output=True, text=True, timeout=120, check=True)
-    console = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
-    events = json.loads(log.read_text())["events"]
-    urls = {(event.get("params") or {}).get("url", "") for event in events}
-    own = re.compile(r"https?://[^/]*\.(google|googleapis|gstatic)\.com/")  # the browser's own
-    requests = {url for url in urls if url.startswith(("http", "ws")) and not own.match(url)}
-    return console, requests, done.stdout
-
-
-def test_plotly_survives_its_packing() -> None:
-    import base64
-    import gzip
-
-    from plotly.offline import get_plotlyjs
-
-    assert gzip.decompress(base64.b64decode(page._plotly_packed())).decode() == get_plotlyjs()

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import base64
-import gzip
-import json
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,30 +10,17 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from tempermd import pages
 from tempermd.events import Analysis, Event, write_events
-from tempermd.records import Spec, atomic_write, write_record
+from tempermd.pages import Table
+from tempermd.records import atomic_write, write_record
 from tempermd.report.pictures import RendererMissingError, render_events
 from tempermd.report.summary import kind_name, summarise, usable
 
-TEMPLATES = Path(__file__).parent.parent / "templates"
 MOST_ROWS_PER_KIND = 5
 MOST_PICTURES_PER_RUN = 3
 MOST_PICTURES = 24
 SHOWN_WHOLE = ("lost_atoms", "nonfinite", "crash", "spurious_minimum")
-
-
-class Table(Spec):
-    """A titled table that a caller puts at the top of the page."""
-
-    title: str
-    head: list[str]
-    rows: list[list[str]]
-    note: str = ""
-
-    @property
-    def turned(self) -> bool:
-        """Whether it reads better with its rows as columns: few things, many qualities."""
-        return len(self.head) > 5 and len(self.rows) <= 4
 
 
 @dataclass
@@ -130,7 +114,7 @@ def write_report(
             models=_models(analyses),
             versions=_versions(analyses),
             provenance=dict(provenance or {}),
-            plotly=_plotly_packed(),
+            plotly=pages.plotly_packed(),
         )
     )
     with atomic_write(out_dir / "report.html") as temporary:
@@ -235,67 +219,9 @@ def _versions(analyses: Sequence[Analysis]) -> dict[str, str]:
     return {name: ", ".join(sorted(numbers)) for name, numbers in sorted(found.items())}
 
 
-def _plotly_packed() -> str:
-    """Return plotly's script gzipped in base64: 2 MB where the plain text has 5 MB."""
-    from plotly.offline import get_plotlyjs
-
-    packed = gzip.compress(get_plotlyjs().encode("utf-8"), compresslevel=9, mtime=0)
-    return base64.b64encode(packed).decode("ascii")
-
-
-def _environment():
-    """Return the template engine with the page's own filters."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
-        "number": number_text,
-        "kind": kind_name,
-        "is_number": _is_number,
-        "script_json": _script_json,
-    }
+def _environment() -> Any:
+    """Return the template engine with what this page needs besides."""
+    environment = pages.templates()
+    environment.filters["kind"] = kind_name
     environment.tests["usable"] = usable
     return environment
-
-
-def number_text(value: float | None, digits: int = 3) -> str:
-    """Return a number with so many digits for a table; an en dash for none."""
-    if value is None:
-        return "–"
-    if not math.isfinite(value):
-        return str(value).replace("-", "−")
-    magnitude = abs(value)
-    if magnitude >= 1e6 or 0 < magnitude < 1e-4:
-        mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
-        text = f"{mantissa}e{int(exponent)}"
-    elif magnitude >= 10 ** (digits - 1) or value == 0:
-        text = f"{value:.0f}"
-    else:
-        text = f"{value:.{digits - 1 - math.floor(math.log10(magnitude))}f}"
-    return text.replace("-", "−")
-
-
-def _is_number(text: str) -> bool:
-    """Whether a table's cell reads as a number and so stands to the right."""
-    head = str(text).replace("−", "-").replace(" ", "").rstrip("%")
-    for mark in ("±", "/", "(", "–"):
-        head = head.split(mark)[0]
-    try:
-        float(head)
-    except ValueError:
-        return False
-    return True
-
-
-def _script_json(value: Any) -> str:
-    """Return JSON that cannot end the script element it stands in."""
-    from markupsafe import Markup
-
-    text = json.dumps(value, allow_nan=False, separators=(",", ":"), ensure_ascii=True)
-    return Markup(text.replace("<", "\\u003c"))
