@@ -13,7 +13,7 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from tempermd.labels.content import Fault
-from tempermd.labels.sources import Source
+from tempermd.labels.specs import Source
 from tempermd.records import UserError, sha256_json
 
 APPLICATION_ID = 0x746D6C62

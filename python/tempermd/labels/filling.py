@@ -14,7 +14,8 @@ from tempermd.engine import Meter, stream_tasks
 from tempermd.labels.cache import Finding, Label, LabelCache
 from tempermd.labels.content import Fault, content_key, content_of, fault_of
 from tempermd.labels.frames import Frames
-from tempermd.labels.sources import SourceSpec, compute, open_source
+from tempermd.labels.sources import compute, open_source
+from tempermd.labels.specs import SourceSpec
 from tempermd.records import UserError
 
 CHUNK_S = 2.0
@@ -23,6 +24,7 @@ MANY = 100
 """So many structures in the beginning without one label: then it is not the structures."""
 
 DIED = "process died"
+MAX_REASON = 500
 
 
 @dataclass(frozen=True)
@@ -180,10 +182,11 @@ def _label_or_fault(atoms: Atoms, spec: SourceSpec) -> Label | Fault:
 
 
 def _fault_of_source(error: Exception) -> Fault:
-    """Sort a failure of a source into the kinds that are counted."""
-    text = " ".join(str(error).split())
-    if not isinstance(error, UserError):
-        text = f"{type(error).__name__}: {text}"
+    """Sort a failure of a source into the kinds that are counted, with all it says on one line."""
+    cause = error.__cause__ or error
+    text = " ".join(str(cause).split())[:MAX_REASON]
+    if not isinstance(cause, UserError):
+        text = f"{type(cause).__name__}: {text}"
     if "non-finite" in text:
         return Fault("non-finite numbers", text)
     return Fault("not converged" if "converge" in text else "calculator error", text)
