@@ -137,9 +137,9 @@ def test_molecules_need_no_gate(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        (SourceSpec(name="dft"), "'dft' is unknown; choose one of lcbop"),
+        (SourceSpec(name="dft"), "'dft' is unknown; choose one of airebo"),
         (SourceSpec(name="ase:emt"), "expected the form ase:module:Class"),
-        (SourceSpec(name="lcbop", settings={"a": 1}), "takes no settings"),
+        (SourceSpec(name="lcbop", settings={"a": 1}), "settings of label source 'lcbop': unknown key 'a'"),
         (SourceSpec(name="xtb", settings={"method": "PBE"}), "key 'method'.*got 'PBE'"),
     ],
 )
