@@ -130,7 +130,7 @@ def fill(
     UserError
         When the source cannot be opened, and when it fails on everything.
     """
-    filling = Filling(spec, cache, Meter(f"labels by {spec.name}", total, "labels"))
+    filling = Filling(spec, cache, Meter(f"labels by {spec.kind}", total, "labels"))
     with filling.meter.shown():
         filling.run(filling.chunks(frames, wanted), workers)
         singles = [one for chunk in filling.died for one in chunk.structures]

@@ -39,8 +39,9 @@ class FrameFiles:
             yield from self.read(path)
 
     def made_from(self) -> dict[str, str]:
-        """Return each file's name and its sha256."""
-        return {path.name: sha256_file(path) for path in self.paths}
+        """Return each file's name and its sha256; its path where two have the same name."""
+        unique = len({path.name for path in self.paths}) == len(self.paths)
+        return {path.name if unique else str(path): sha256_file(path) for path in self.paths}
 
     def count(self) -> int:
         """Count frames: fast in extxyz files, where every frame tells its length."""
