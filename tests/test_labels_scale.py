@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +21,11 @@ from ase.neighborlist import neighbor_list
 
 import made_sources
 from tempermd import dataset, labels
+from tempermd.engine import Meter
 from tempermd.labels import FrameFiles, GateSpec, LabelOptions, SourceSpec
+from tempermd.labels.cache import LabelCache
 from tempermd.labels.content import CLOSEST_FRACTION, content_key, fault_of
+from tempermd.labels.filling import Filling
 from tempermd.labels.lock import only_one
 from tempermd.records import UserError, sha256_file
 
@@ -449,3 +453,15 @@ def test_gate_compares_with_finer_settings(k_points: int, passes: bool, tmp_path
     else:
         atoms = read(labels.label(boxes(8.0), spec, tmp_path / "out.extxyz", options, workers=1))
     assert atoms.info["convergence_eV_per_A"] == pytest.approx(change)
+
+
+def test_chunks_grow_to_a_few_seconds_and_shrink_for_slow_sources(tmp_path: Path) -> None:
+    source = labels.open_source(SPRING)[0]
+    with closing(LabelCache(tmp_path / "c.sqlite", source)) as cache:
+        filling = Filling(SPRING, cache, Meter("labels", None, "labels"))
+        sizes = []
+        for n_atoms, seconds in [(5, 0.001), (40, 0.008), (320, 0.064), (2000, 0.4), (10000, 100)]:
+            filling.learn(n_atoms, seconds)
+            sizes.append(filling.chunk_atoms)
+    assert sizes == [40, 320, 2560, 10_000, 200]  # eight times more each, then 2 s of work
+    assert filling.labelled == 0

@@ -34,7 +34,7 @@ CACHE_NAME = "labels.sqlite"
 
 
 class SourceResult(Spec):
-    """What was found of one source; ``ms_per_atom`` is the median over frames on one core."""
+    """What was found of one source; ``ms_per_atom`` of processor time, median over frames."""
 
     source: dict[str, Any]
     all: KindErrors
