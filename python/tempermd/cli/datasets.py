@@ -161,7 +161,8 @@ def fetch(
     """
     from tempermd import dataset as station
 
-    print(station.fetch(name, output, file))
+    for path in station.fetch(name, output, file):
+        print(path)
 
 
 def _import_spec(

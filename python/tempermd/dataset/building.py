@@ -20,6 +20,7 @@ from tempermd.dataset.energies import (
     SourceEnergies,
     choose_references,
     choose_scale,
+    gather_one,
     shifted,
 )
 from tempermd.dataset.frames import labels_of, source_of
@@ -113,10 +114,7 @@ class _Index:
         labels = labels_of(atoms)
         self.stress &= "stress" in labels
         self.energies_of_atoms &= "energies" in labels
-        one = self.energies.setdefault(name, SourceEnergies())
-        one.add(
-            Counter(atoms.symbols), float(labels["energy"]), atoms.info.get("isolated_energies_eV")
-        )
+        gather_one(self.energies, atoms)
 
 
 @dataclass(frozen=True)

@@ -81,10 +81,12 @@ def check_space(folder: Path, n_frames: int, n_atoms: int, file_format: str) -> 
 @contextmanager
 def full_disk_named(output: Path) -> Iterator[None]:
     """Turn the error of a full disk into one sentence."""
+    import sqlite3
+
     try:
         yield
-    except OSError as error:
-        if error.errno in FULL or _is_full(str(error)):
+    except (OSError, sqlite3.OperationalError) as error:
+        if getattr(error, "errno", None) in FULL or _is_full(str(error)):
             raise UserError(
                 f"{output}: the disk is full (or a quota or limit of file size is reached); "
                 "nothing was left behind, so free some space and give the same command again"
@@ -93,7 +95,7 @@ def full_disk_named(output: Path) -> Iterator[None]:
 
 
 def _is_full(text: str) -> bool:
-    return any(os.strerror(code) in text for code in FULL)
+    return "disk is full" in text or any(os.strerror(code) in text for code in FULL)
 
 
 @contextmanager
@@ -129,5 +131,6 @@ def new_file(path: Path) -> Iterator[Path]:
             if path.suffix == ".lmdb" and index.exists():
                 index.replace(index_path(path))
         finally:
-            for left in temporary.parent.glob(temporary.name.removesuffix(path.suffix) + ".index*"):
-                left.unlink()
+            for left in temporary.parent.glob(temporary.stem + "*"):
+                if left != temporary:
+                    left.unlink()
