@@ -139,7 +139,10 @@ def test_molecules_need_no_gate(tmp_path: Path) -> None:
     [
         (SourceSpec(name="dft"), "'dft' is unknown; choose one of airebo"),
         (SourceSpec(name="ase:emt"), "expected the form ase:module:Class"),
-        (SourceSpec(name="lcbop", settings={"a": 1}), "settings of label source 'lcbop': unknown key 'a'"),
+        (
+            SourceSpec(name="lcbop", settings={"a": 1}),
+            "settings of label source 'lcbop': unknown key 'a'",
+        ),
         (SourceSpec(name="xtb", settings={"method": "PBE"}), "key 'method'.*got 'PBE'"),
     ],
 )

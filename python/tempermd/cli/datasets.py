@@ -137,12 +137,10 @@ def describe(
     """
     from tempermd import dataset as station
 
-    description = station.describe(path)
     if output is None:
-        print(station.description_text(description))
+        print(station.description_text(station.describe(path)))
         return
-    typer.echo(station.description_text(description), err=True)
-    print(station.write_description(output, description))
+    print(station.describe_on_page(path, output))
 
 
 @dataset_app.command()

@@ -11,7 +11,7 @@ from tempermd.dataset.building import (
 )
 from tempermd.dataset.conversion import convert
 from tempermd.dataset.description import Description, describe
-from tempermd.dataset.description_page import description_text, write_description
+from tempermd.dataset.description_page import describe_on_page, description_text, write_description
 from tempermd.dataset.energies import fit_energies, on_one_scale, reference_energies
 from tempermd.dataset.frames import (
     UNKNOWN_SOURCE,
@@ -44,6 +44,7 @@ __all__ = [
     "check_labels",
     "convert",
     "describe",
+    "describe_on_page",
     "description_text",
     "fetch",
     "fit_energies",

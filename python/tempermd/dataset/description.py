@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tempermd.dataset.building import DatasetRecord, read_dataset_record
-from tempermd.dataset.duplicates import content_key
+from tempermd.dataset.duplicates import Copies
 from tempermd.dataset.energies import References, gather_one, reference_of
 from tempermd.dataset.frames import (
     check_frame_labels,
@@ -60,8 +60,8 @@ class Description:
         Name with unit -> one value per frame, shape (F,), NaN where a frame has none.
     parts, kinds, sources, trajectories
         One entry per frame.
-    duplicates
-        Groups of frames (part, number) with the same structure.
+    duplicates, near_duplicates
+        Groups of frames (part, number) with the same structure; turned, mirrored or reordered.
     """
 
     path: Path
@@ -79,11 +79,13 @@ class Description:
     reference_kinds: dict[str, str] = field(default_factory=dict)
     outliers: list[Outlier] = field(default_factory=list)
     duplicates: list[list[tuple[str, int]]] = field(default_factory=list)
+    near_duplicates: list[list[tuple[str, int]]] = field(default_factory=list)
 
     @property
     def straddling(self) -> list[list[tuple[str, int]]]:
         """Duplicates that are in more than one part: leaks."""
-        return [group for group in self.duplicates if len({part for part, _ in group}) > 1]
+        groups = self.duplicates + self.near_duplicates
+        return [group for group in groups if len({part for part, _ in group}) > 1]
 
 
 ENERGY = "energy above reference (eV/atom)"
@@ -109,7 +111,7 @@ def describe(path: Path | str, visit: Visit | None = None) -> Description:
     """
     path = Path(path)
     found = Description(path, _record(path))
-    contents: dict[bytes, list[tuple[str, int]]] = defaultdict(list)
+    copies = Copies()
     energies: dict[str, SourceEnergies] = {}
     rows: list[dict[str, float]] = []
     for part, number, atoms in _frames(path):
@@ -119,15 +121,26 @@ def describe(path: Path | str, visit: Visit | None = None) -> Description:
             gather_one(energies, atoms)
         _note(found, part, number, atoms)
         rows.append(_measure(atoms))
-        if (key := content_key(atoms)) is not None:
-            contents[key].append((part, number))
+        copies.add(atoms)
         if visit is not None:
             visit(atoms)
     found.references, found.reference_kinds = _references(found.record, energies)
     found.quantities = _quantities(found, rows)
-    found.duplicates = [group for group in contents.values() if len(group) > 1]
+    found.duplicates = _groups(found, copies.contents)
+    exact = {place for group in found.duplicates for place in group[1:]}
+    near = [[one for one in group if one not in exact] for group in _groups(found, copies.labels())]
+    found.near_duplicates = [group for group in near if len(group) > 1]
     found.outliers = _outliers(found)
     return found
+
+
+def _groups(found: Description, labels: Sequence[Hashable]) -> list[list[tuple[str, int]]]:
+    """Return the places (part, number) of frames that share a label."""
+    groups: dict[Hashable, list[tuple[str, int]]] = defaultdict(list)
+    for place, label in zip(zip(found.parts, found.numbers, strict=True), labels, strict=True):
+        if label is not None:
+            groups[label].append(place)
+    return [group for group in groups.values() if len(group) > 1]
 
 
 def _record(path: Path) -> DatasetRecord | None:

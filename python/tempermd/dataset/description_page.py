@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from tempermd.dataset.description import ENERGY, QUANTITIES, Description
+from tempermd.dataset.description import ENERGY, QUANTITIES, Description, describe
 from tempermd.pages import Figure, Section, Table, write_page
 from tempermd.records import UserError
 
@@ -45,7 +46,8 @@ def _tables(found: Description) -> list[Table]:
         _sources(found),
         _ranges(found),
         _outliers(found),
-        _duplicates(found),
+        _duplicates("Exact duplicates", found.duplicates, found.straddling),
+        _duplicates("Turned or reordered duplicates", found.near_duplicates, found.straddling),
     ]
     return [table for table in tables if table is not None]
 
@@ -108,24 +110,24 @@ def _outliers(found: Description) -> Table | None:
     return Table(title="Outliers", head=head, rows=rows, note=note)
 
 
-def _duplicates(found: Description) -> Table | None:
-    if not found.duplicates:
+def _duplicates(
+    title: str, groups: list[list[tuple[str, int]]], leaks: list[list[tuple[str, int]]]
+) -> Table | None:
+    if not groups:
         return None
-    leaks = found.straddling
-    order = leaks + [group for group in found.duplicates if group not in leaks]
+    order = [one for one in groups if one in leaks] + [one for one in groups if one not in leaks]
     rows = [
         [", ".join(f"{part} {number}" for part, number in group[:8])] for group in order[:SHOWN]
     ]
-    note = f"{len(found.duplicates)} structures occur more than once"
-    note += f", {len(leaks)} of them in more than one part: a leak" if leaks else ""
-    return Table(title="Exact duplicates", head=["part and frame"], rows=rows, note=note)
+    note = f"{len(groups)} structures occur more than once"
+    n_leaks = sum(one in leaks for one in groups)
+    note += f", {n_leaks} of them in more than one part: a leak" if n_leaks else ""
+    return Table(title=title, head=["part and frame"], rows=rows, note=note)
 
 
-def write_description(path: Path | str, found: Description) -> Path:
-    """Write the page of a description."""
+def write_description(path: Path | str, found: Description, more: Sequence[Section] = ()) -> Path:
+    """Write the page of a description; ``more`` sections come at its end."""
     path = Path(path)
-    if path.suffix != ".html":
-        raise UserError(f"{path}: a page is written as .html")
     tables = _tables(found)
     figures = [_histogram(found, name) for name in QUANTITIES]
     sections = [
@@ -140,6 +142,7 @@ def write_description(path: Path | str, found: Description) -> Path:
             text="" if tables[5:] else "No outliers and no duplicates were found.",
             tables=tables[5:],
         ),
+        *more,
     ]
     return write_page(path, f"Dataset {found.path.name}", sections, _facts(found))
 
@@ -201,3 +204,15 @@ def _scatter(found: Description) -> list[Figure]:
     }
     note = "" if len(shown) == len(usable) else f"{len(shown)} of {len(usable)} frames are drawn."
     return [Figure(title="Energies and forces", data=data, layout=layout, note=note)]
+
+
+def describe_on_page(path: Path | str, output: Path | str) -> Path:
+    """Describe a dataset on a page that also shows its structures; text goes to stderr."""
+    from tempermd.structures.picture import Survey
+
+    if Path(output).suffix != ".html":
+        raise UserError(f"{output}: a page is written as .html")
+    survey = Survey()
+    found = describe(path, survey.add)
+    print(description_text(found), file=sys.stderr)
+    return write_description(output, found, survey.sections())
