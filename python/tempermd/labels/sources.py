@@ -197,47 +197,78 @@ def compute(atoms: Atoms, calculator: Any) -> Atoms:
     """
     from ase.calculators.singlepoint import SinglePointCalculator
 
-    name = atoms.info.get("trajectory", atoms.get_chemical_formula())
-    if len(atoms) == 0:
-        raise LabelFailureError("a structure without atoms has no label")
-    _refuse_unknown_elements(atoms, calculator, name)
+    fault = _fault_of(atoms) or _unknown_elements(atoms, calculator)
+    if fault:
+        raise LabelFailureError(f"{_title(atoms)} {fault}")
     copy = atoms.copy()
     copy.calc = calculator
     try:
         results = _results(copy, getattr(calculator, "implemented_properties", ()))
     except Exception as error:  # any calculator of the world
-        raise LabelFailureError(f"the label source failed on {name}: {_sentence(error)}") from error
+        raise LabelFailureError(
+            f"the label source failed on {_title(atoms)}: {_sentence(error)}"
+        ) from error
     if not all(np.isfinite(value).all() for value in results.values()):
-        raise LabelFailureError(f"the label source gave non-finite numbers for {name}")
+        raise LabelFailureError(f"the label source gave non-finite numbers for {_title(atoms)}")
     copy.calc = SinglePointCalculator(copy, **results)
     return copy
 
 
 def _results(atoms: Atoms, implemented: Any) -> dict[str, Any]:
-    consistent = "free_energy" in implemented
+    """Ask once; what the source has computed on the way needs no asking (nor comparing)."""
+    energy = atoms.get_potential_energy(force_consistent="free_energy" in implemented)
+    found = getattr(atoms.calc, "results", {})
     results = {
-        "energy": atoms.get_potential_energy(force_consistent=consistent),
-        "forces": atoms.get_forces(),
+        "energy": energy,
+        # forces of constrained atoms too: a label is no step of a relaxation
+        "forces": found["forces"]
+        if "forces" in found
+        else atoms.get_forces(apply_constraint=False),
     }
     if atoms.pbc.all() and "stress" in implemented:
-        results["stress"] = atoms.get_stress()
-    if "energies" in implemented:
-        energies = atoms.calc.results.get("energies")
-        tolerance = SUM_TOLERANCE * max(len(atoms), abs(results["energy"]))
-        if energies is not None and abs(np.sum(energies) - results["energy"]) <= tolerance:
-            results["energies"] = np.array(energies, dtype=float)
-    return results
+        results["stress"] = (
+            found["stress"] if "stress" in found else atoms.get_stress(apply_constraint=False)
+        )
+    energies = found.get("energies") if "energies" in implemented else None
+    if energies is not None:
+        tolerance = SUM_TOLERANCE * max(len(atoms), abs(energy))
+        if abs(np.sum(energies) - energy) <= tolerance:
+            results["energies"] = energies
+    arrays = {key: np.array(value, dtype=float) for key, value in results.items()}
+    return arrays | {"energy": float(energy)}
 
 
-def _refuse_unknown_elements(atoms: Atoms, calculator: Any, name: str) -> None:
+def _fault_of(atoms: Atoms) -> str:
+    """Say what sources would give some number for, without a word."""
+    if len(atoms) == 0:
+        return "has no atoms"
+    if not (np.isfinite(atoms.positions).all() and np.isfinite(atoms.cell.array).all()):
+        return "has positions or a cell that are not finite"
+    periodic = atoms.cell.array[atoms.pbc]
+    if np.linalg.matrix_rank(periodic) < len(periodic):
+        return (
+            f"is periodic along {len(periodic)} axes, but its cell vectors along them are zero "
+            "or lie in one plane or line"
+        )
+    return ""
+
+
+def _unknown_elements(atoms: Atoms, calculator: Any) -> str:
     known = getattr(calculator, "known_elements", None)
     unknown = sorted(set(atoms.symbols) - set(known)) if known else []
-    if unknown:
-        shown = ", ".join(known) if len(known) <= 12 else f"{len(known)} other elements"
-        raise LabelFailureError(
-            f"{name} holds {', '.join(unknown)}, the label source knows {shown}; "
-            "choose another source or another parameter file"
-        )
+    if not unknown:
+        return ""
+    shown = ", ".join(known) if len(known) <= 12 else f"{len(known)} other elements"
+    return (
+        f"holds {', '.join(unknown)}, the label source knows {shown}; choose another source or "
+        "another parameter file"
+    )
+
+
+def _title(atoms: Atoms) -> str:
+    """Return what a structure is called: its trajectory, its structure, else its formula."""
+    formula = atoms.get_chemical_formula() or "a structure"
+    return str(atoms.info.get("trajectory") or atoms.info.get("structure") or formula)
 
 
 def _sentence(error: Exception) -> str:
