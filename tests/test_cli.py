@@ -40,7 +40,7 @@ def tempermd(*arguments: str | Path, cwd: Path | None = None, program: str = "te
         (["run-one", "no/case.json", "--root", "x"], "not a run directory"),
         (["study", "run", "no.toml", "-o", "x"], "no.toml: no such spec file"),
         (["study", "table", "no"], "no such tempermd-study file"),
-        (["dataset", "no.extxyz", "-o", "x"], "no such file"),
+        (["dataset", "build", "no.extxyz", "-o", "x"], "no such file"),
         (["tube", "3", "5", "-o", "x.data"], "expected indices n >= m"),
         (["sources", "compare", "no.xyz", "--source", "lcbop"], "no such file"),
     ],
@@ -82,7 +82,7 @@ def test_tube_label_and_dataset_make_their_products(tmp_path: Path) -> None:
         "label", tmp_path / "frames.extxyz", "--source", "lcbop", "-o", tmp_path / "l.extxyz"
     )
     assert (code, out) == (0, str(tmp_path / "l.extxyz"))
-    code, out, _ = tempermd("dataset", out, "--val", "0.5", "-o", tmp_path / "set")
+    code, out, _ = tempermd("dataset", "build", out, "--val", "0.5", "-o", tmp_path / "set")
     assert code == 0
     kept = [len(read(tmp_path / "set" / f"{name}.extxyz", ":")) for name in ("train", "val")]
     assert kept == [3, 3]
@@ -94,7 +94,7 @@ def test_used_output_is_refused(tmp_path: Path) -> None:
     atoms = nanotube(5, 0, 4.0)
     write(tmp_path / "a.extxyz", [atoms, atoms])
     tempermd("label", tmp_path / "a.extxyz", "--source", "lcbop", "-o", tmp_path / "l.extxyz")
-    code, _, err = tempermd("dataset", tmp_path / "l.extxyz", "-o", tmp_path / "set")
+    code, _, err = tempermd("dataset", "build", tmp_path / "l.extxyz", "-o", tmp_path / "set")
     assert (code, "exists already" in err) == (1, True)
     assert (tmp_path / "set" / "mine").read_text() == "precious"
 

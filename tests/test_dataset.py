@@ -1,5 +1,6 @@
 """Datasets: splits without leaks, one energy scale, and bad files refused by name."""
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +12,14 @@ from ase.io import read, write
 from tempermd import dataset
 from tempermd.records import UserError, read_record
 
+NUMBERS = itertools.count()
+
 
 def frame(n_carbon: int, n_hydrogen: int, energy: float, **info: str) -> Atoms:
-    """Return a labelled frame of given composition; positions do not matter here."""
+    """Return a labelled frame of given composition; no two have the same positions."""
     count = n_carbon + n_hydrogen
-    atoms = Atoms(f"C{n_carbon}H{n_hydrogen}", positions=np.arange(3 * count).reshape(-1, 3))
+    positions = np.arange(3 * count).reshape(-1, 3) * (1 + 0.01 * next(NUMBERS))
+    atoms = Atoms(f"C{n_carbon}H{n_hydrogen}", positions=positions)
     atoms.calc = SinglePointCalculator(atoms, energy=energy, forces=np.zeros((count, 3)))
     atoms.info.update(info)
     return atoms
@@ -117,7 +121,8 @@ def test_build_refuses_a_leak(labelled: list[Atoms], tmp_path: Path) -> None:
 
 
 def test_two_sources_need_a_scale(labelled: list[Atoms], tmp_path: Path) -> None:
-    write(tmp_path / "in.extxyz", [*labelled, frame(1, 1, -63.0, source="b")])
+    others = [frame(1, 1, -63.0, source="b"), frame(2, 1, -113.0, source="b")]
+    write(tmp_path / "in.extxyz", [*labelled, *others])
     with pytest.raises(UserError, match="labels come from a, b; say whose zero"):
         dataset.build(
             [tmp_path / "in.extxyz"], tmp_path / "set", fractions={"train": 0.8, "val": 0.2}, seed=1

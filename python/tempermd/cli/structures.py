@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Annotated
 
@@ -13,22 +12,21 @@ from tempermd.cli.application import Workers, app
 
 @app.command()
 def structures(
-    spec: Annotated[Path, typer.Argument(help="TOML: which tubes and amorphous cells.")],
+    spec: Annotated[Path, typer.Argument(help="TOML: which structures, see docs/structures.md.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The extxyz to write.")],
     workers: Workers = None,
 ) -> None:
-    """Make structures from a spec; goes on where it was stopped.
+    """Make structures from a spec, and a page that shows them; goes on where it was stopped.
 
     Example: tempermd structures studies/tubes/structures.toml -o tubes.extxyz
     """
-    from tempermd import dataset
     from tempermd import structures as station
     from tempermd.records import read_spec
 
-    parts = output.with_name(output.name + ".parts")
-    frames = station.make(read_spec(spec, station.StructureSpec), workers, parts)
-    print(dataset.write_structures(output, frames))
-    shutil.rmtree(parts)
+    wanted = read_spec(spec, station.StructureSpec).relative_to(spec.parent)
+    made = station.make(wanted, output, workers)
+    station.write_survey(output, made.dropped, {"sha256": made.sha256} | made.versions)
+    print(output)
 
 
 @app.command()
