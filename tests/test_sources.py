@@ -254,6 +254,19 @@ def test_one_instance_gives_what_fresh_ones_give(opened: Opened) -> None:  # noq
                 assert label.calc.results[key] == pytest.approx(value, abs=1e-11)
 
 
+def test_lammps_goes_on_after_an_error_of_its_own() -> None:
+    """A neighbor list too short for a crystal is enough for a pair."""
+    commands = [*LENNARD_JONES["commands"], "neigh_modify one 8 page 80"]
+    spec = SourceSpec(name="lammps", settings=LENNARD_JONES | {"commands": commands})
+    calculator = labels.open_source(spec)[1]
+    pair = Atoms("C2", [[0, 0, 0], [0, 0, 1.5 * 2 ** (1 / 6)]])
+    shift = 4 * 0.6 * ((1.5 / 3.0) ** 12 - (1.5 / 3.0) ** 6)
+    for _ in range(2):
+        with pytest.raises(LabelFailureError, match="failed on C8: LAMMPS: Neighbor list overflow"):
+            labels.compute(structure("C"), calculator)
+        assert energy_of(pair, calculator) == pytest.approx(-0.6 - shift)
+
+
 def test_xtb_does_not_remember_the_structure_before(opened: Opened) -> None:  # noqa: F811
     """Self-consistency starts anew, so labels are the same bits in any order."""
     calculator = opened("xtb")
@@ -418,6 +431,7 @@ def test_faults_of_any_calculator_are_sentences(monkeypatch: pytest.MonkeyPatch)
 
 BAD_FILES = {
     "empty.nep.txt": "",
+    "rubbish.pth": "x",
     "words.nep.txt": "rubbish 1 2\n",
     "empty.tersoff": "# nothing\n",
     "rubbish.xml": "<a>1</a>",
@@ -436,6 +450,7 @@ BAD_FILES = {
         ("xtb:GFN1", "'xtb' takes no argument"),
         ("sevennet-0:x", "'sevennet-0' takes no argument"),
         ("sevennet:7net-9", "neither a checkpoint file nor a model of sevenn .7net-0, "),
+        ("sevennet:rubbish.pth", "'sevennet:rubbish.pth' .rubbish.pth.: invalid load key"),
         ("nep", "'nep' needs its parameter file: nep:NEP.txt"),
         ("nep:away.txt", "'nep:away.txt': no such file"),
         ("nep:empty.nep.txt", "empty.nep.txt: not a NEP model"),
