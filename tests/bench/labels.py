@@ -1,4 +1,4 @@
-"""Labels per second of every source on one core: python tests/bench/labels.py [--nep FILE ...]."""
+"""Speed of every label source on one core: python tests/bench/labels.py [--nep FILE ...]."""
 
 from __future__ import annotations
 
@@ -37,15 +37,18 @@ def frames(count: int, n_atoms: int = 216) -> list[Atoms]:
 
 
 def rates(structures: list[Atoms], *ways: Callable[[Atoms], object]) -> list[float]:
-    """Return atoms per second of each way to label, taken in turns, after one to warm up."""
+    """Return atoms per CPU second of each way to label, taken in turns, after one to warm up.
+
+    On an idle core these are atoms per second; other work on the machine changes them little.
+    """
     seconds = [0.0] * len(ways)
     for way in ways:
         way(structures[0])
     for atoms in structures:
         for i, way in enumerate(ways):
-            start = time.perf_counter()
+            start = time.process_time()
             way(atoms)
-            seconds[i] += time.perf_counter() - start
+            seconds[i] += time.process_time() - start
     return [sum(map(len, structures)) / one for one in seconds]
 
 

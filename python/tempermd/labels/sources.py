@@ -46,8 +46,8 @@ class KnownSource:
         How it is named, with its argument.
     elements
         Which elements it is for.
-    needs_file
-        Whether its argument is needed.
+    file
+        Whether it takes a parameter file as its argument: "needed", "optional" or "no".
     gamma_only
         Whether it samples the Gamma point only.
     """
@@ -58,7 +58,7 @@ class KnownSource:
     extra: str
     form: str
     elements: str
-    needs_file: bool = False
+    file: str = "no"
     gamma_only: bool = False
 
 
@@ -73,7 +73,7 @@ def _lammps_sources() -> dict[str, KnownSource]:
             extra="",
             form=form,
             elements=", ".join(known.elements) or "the file's",
-            needs_file=known.file is None,
+            file="needed" if known.file is None else "optional",
         )
     return sources
 
@@ -105,6 +105,7 @@ _SOURCES: dict[str, KnownSource] = _lammps_sources() | {
         "sevennet",
         "sevennet:7net-l3i5",
         "the model's",
+        file="optional",
     ),
     "nep": KnownSource(
         nep_source.open_nep,
@@ -113,7 +114,7 @@ _SOURCES: dict[str, KnownSource] = _lammps_sources() | {
         "nep",
         "nep:FILE",
         "the file's",
-        needs_file=True,
+        file="needed",
     ),
     "gap": KnownSource(
         gap_source.open_gap,
@@ -122,7 +123,7 @@ _SOURCES: dict[str, KnownSource] = _lammps_sources() | {
         "gap",
         "gap:FILE.xml",
         "the file's",
-        needs_file=True,
+        file="needed",
     ),
 }
 
@@ -291,7 +292,7 @@ def sources_text() -> str:
                 known.form,
                 known.what + (" (Γ point only: convergence gate)" if known.gamma_only else ""),
                 known.elements,
-                "needed" if known.needs_file else "no",
+                known.file,
                 "ready" if ready else f"pip install 'tempermd[{known.extra}]'",
             )
         )
