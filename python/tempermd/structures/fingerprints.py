@@ -17,6 +17,9 @@ FAR_A = 8.0
 UNLIKE = 0.03
 """How much longer distances count for each place of an element in the alphabet of the frame."""
 
+TOLERANCE_A = 0.005
+"""Half of what two frames of a warm glass of 200 atoms differ by, a third of a picosecond apart."""
+
 PROJECTIONS = 8
 CHUNK = 4096
 
@@ -102,7 +105,7 @@ def with_images(atoms: Atoms, reach_A: float = FAR_A) -> tuple[np.ndarray, np.nd
 def near_duplicates(
     structures: np.ndarray | Iterable[Atoms],
     compositions: Sequence[str] | None = None,
-    tolerance_A: float = 0.01,
+    tolerance_A: float = TOLERANCE_A,
 ) -> np.ndarray:
     """Return which structures to drop: those too like an earlier one that is kept.
 
