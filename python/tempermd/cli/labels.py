@@ -9,7 +9,9 @@ import typer
 
 from tempermd.cli.application import Workers, app, group, json_object
 
-sources_app = group("List the label sources, or compare them.")
+sources_app = group(
+    "List the label sources and what each needs, or `compare` them.\n\nExample: tempermd sources"
+)
 app.add_typer(sources_app, name="sources", invoke_without_command=True, no_args_is_help=False)
 
 Cache = Annotated[
@@ -61,10 +63,7 @@ def label(
 
 @sources_app.callback()
 def sources(context: typer.Context) -> None:
-    """List the label sources and what each needs; `compare` measures their errors.
-
-    Example: tempermd sources
-    """
+    """List the label sources and what each needs."""
     if context.invoked_subcommand is None:
         from tempermd import labels
 
