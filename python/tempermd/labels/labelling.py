@@ -1,161 +1,250 @@
-"""Labelling: many structures by one source, in parallel, resumed where it was stopped."""
+"""Labelling: any number of structures by one source, in parallel, going on after any kill."""
 
 from __future__ import annotations
 
-import json
-import shutil
+import platform
+from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any, ClassVar
 
-import numpy as np
-from ase import Atoms
+from pydantic import Field
 
-from tempermd.engine import run_tasks
 from tempermd.labels import convergence
-from tempermd.labels.convergence import GATE_LIMIT_EV_PER_A
-from tempermd.labels.sources import Source, SourceSpec, calculator_of, compute, open_source
-from tempermd.records import UserError, atomic_write, sha256_json
+from tempermd.labels.cache import LabelCache
+from tempermd.labels.convergence import GateSpec
+from tempermd.labels.filling import fill
+from tempermd.labels.frames import Frames, count_frames, made_from
+from tempermd.labels.lock import only_one
+from tempermd.labels.sources import Source, SourceSpec, open_source
+from tempermd.labels.writing import Tally, Writer, folder_beside
+from tempermd.records import Record, Spec, UserError, read_record, sha256_file, write_record
+
+
+class LabelOptions(Spec):
+    """How structures are labelled, beside by which source."""
+
+    gate: GateSpec = GateSpec()
+    accept_failures: float = Field(0.0, ge=0, le=1, description="fraction that may be set aside")
+    retry_failed: bool = False
+    cache: Path | None = Field(None, description="shared between commands; else removed when done")
+
+
+class LabelRecord(Record):
+    """What a labelling was made from, what it gave and what it cost."""
+
+    format_name: ClassVar[str] = "tempermd-labels"
+
+    source: dict[str, Any]
+    gate: dict[str, Any]
+    frames: int
+    atoms: int
+    labelled: int
+    duplicates: int
+    set_aside: dict[str, int]
+    isolated_energies_eV: dict[str, float | None]
+    convergence_eV_per_A: float | None
+    core_seconds: float
+    atoms_per_core_second: float | None
+    made_from: dict[str, str]
+    files: dict[str, str]
+    versions: dict[str, str]
 
 
 def label(
-    frames: list[Atoms],
+    frames: Frames,
     spec: SourceSpec,
     output: Path,
+    options: LabelOptions | None = None,
     *,
     workers: int | None = None,
-    gate_limit_eV_per_A: float = GATE_LIMIT_EV_PER_A,
 ) -> Path:
-    """Label structures and write them as extxyz, resuming what an earlier call left.
+    """Label structures and write them as extxyz, going on where an earlier call was stopped.
+
+    Labels wait in a cache, ``<output>.labels.sqlite`` or the one of the options, until all are
+    there; the output is then written in the order of the input. The same structure under
+    another name is labelled once. Beside the output stands its record, ``<output>.json``.
 
     Parameters
     ----------
     frames
-        Structures; their ``info`` is kept.
+        Structures, a list or a file that is read as a stream; their ``info`` is kept.
     spec
         The source of the labels.
     output
-        The extxyz to write; finished labels wait in ``<output>.parts`` until all are there.
-    gate_limit_eV_per_A
-        Limit of the convergence gate for sources that sample the Gamma point only.
+        The extxyz to write.
 
     Returns
     -------
     Path
-        The extxyz: energy (eV), forces (N, 3) (eV/Angstrom), stress (eV/Angstrom^3) where all
-        axes are periodic, and ``source``, ``source_version``, ``source_settings`` per frame.
+        The extxyz: energy (eV), forces (N, 3) (eV/A), stress (eV/A^3) where all axes are
+        periodic, energies (N,) (eV) where the source has them; ``source``,
+        ``source_version``, ``source_settings``, ``source_files`` per frame.
 
     Raises
     ------
     UserError
-        For a source that cannot be opened, and for labels that fail the gate: these frames
-        are written to ``<output>.refused.extxyz``, the good ones to ``output``.
+        For a source that cannot be opened, an output of something else, a full disk; and
+        after all is written, when more were set aside (to ``<stem>.refused.extxyz``, each with
+        its ``reason``) than the options accept.
     """
-    if not frames:
+    options = options or LabelOptions()
+    total = count_frames(frames)
+    if not total:
         raise UserError("no structures to label")
-    source, _ = open_source(spec)
-    parts = output.with_name(output.name + ".parts")
-    parts.mkdir(parents=True, exist_ok=True)
-    if source.gamma_only:
-        convergence.measure(frames, spec, source, parts, workers)
-    labelled = _label_all(frames, spec, source, parts, workers)
-    refused = [a for a in labelled if a.info.get("convergence_eV_per_A", 0) > gate_limit_eV_per_A]
-    good = [a for a in labelled if a.info.get("convergence_eV_per_A", 0) <= gate_limit_eV_per_A]
-    _write(output, good)
-    _write(_refused_path(output), refused)
-    if refused:
-        worst = max(a.info["convergence_eV_per_A"] for a in refused)
-        raise UserError(
-            f"{len(refused)} of {len(labelled)} labels fail the convergence gate: forces change "
-            f"by up to {worst:.3f} eV/A (limit {gate_limit_eV_per_A}) when the periodic axes are "
-            f"doubled; use longer cells or a higher electronic temperature. They are in "
-            f"{_refused_path(output)}, the others in {output if good else 'no file'}"
-        )
-    shutil.rmtree(parts)
+    source = open_source(spec)[0]
+    job = _Job(frames, spec, source, output, options)
+    with only_one(output):
+        record = job.finished()
+        if record is None:
+            record = job.run(total, workers)
+        job.clean(record)
+    _judge(record, output, options)
     return output
 
 
-def _label_all(
-    frames: list[Atoms], spec: SourceSpec, source: Source, parts: Path, workers: int | None
-) -> list[Atoms]:
-    """Label what has no part yet, and return all labels in the order of the frames."""
-    from ase.io import read
+@dataclass(frozen=True)
+class _Job:
+    """One labelling: what, by whom, to where."""
 
-    files = [parts / f"{_key(frame, source)}.extxyz" for frame in frames]
-    missing = [
-        (frame, spec, source, str(file))
-        for frame, file in zip(frames, files, strict=True)
-        if not file.exists()
-    ]
-    for _ in run_tasks(_label_one, missing, workers=workers, title=f"labels by {source.name}"):
-        pass
-    labelled = [read(file) for file in files]
-    if source.gamma_only:
-        for atoms in labelled:
-            key = convergence.cell_key(atoms, source)
-            atoms.info["convergence_eV_per_A"] = convergence.read_figure(parts, key)
-    return labelled
+    frames: Frames
+    spec: SourceSpec
+    source: Source
+    output: Path
+    options: LabelOptions
+
+    @property
+    def cache_path(self) -> Path:
+        own = self.output.with_name(self.output.name + ".labels.sqlite")
+        return self.options.cache or own
+
+    @property
+    def gate(self) -> GateSpec:
+        return self.options.gate.for_source(self.source)
+
+    def finished(self) -> LabelRecord | None:
+        """Return the record if the output is there and the same; refuse another's output."""
+        if not self.output.exists():
+            return None
+        record_path = record_path_of(self.output)
+        record = read_record(record_path, LabelRecord) if record_path.exists() else None
+        if record is None or not self._same(record):
+            raise UserError(
+                f"{self.output}: exists already and was not made from these structures by this "
+                "source and gate; name another output or remove it first"
+            )
+        whole = record.files.get(self.output.name) == sha256_file(self.output)
+        again = self.options.retry_failed and record.set_aside
+        return record if whole and not again else None
+
+    def _same(self, record: LabelRecord) -> bool:
+        asked = (self.source.model_dump(mode="json"), self.gate.model_dump(mode="json"))
+        return (record.source, record.gate, record.made_from) == (*asked, made_from(self.frames))
+
+    def run(self, total: int, workers: int | None) -> LabelRecord:
+        """Compute what is missing, then write everything."""
+        cache = LabelCache(self.cache_path, self.source)
+        try:
+            if self.options.retry_failed:
+                cache.forget_faults()
+            gate = convergence.measure(self.frames, self.spec, self.gate, cache, workers)
+            fill(
+                self.frames,
+                self.spec,
+                cache,
+                total=total,
+                wanted=gate.passes,
+                workers=workers,
+            )
+            record = self._publish(cache, gate)
+        finally:
+            cache.close()
+        return record
+
+    def clean(self, record: LabelRecord) -> None:
+        """Remove the output's own cache when nothing is left to be tried again."""
+        if self.options.cache is None and _accepted(record, self.options):
+            self.cache_path.unlink(missing_ok=True)
+
+    def _publish(self, cache: LabelCache, gate: convergence.Gate) -> LabelRecord:
+        """Write labels, what is refused and the record; each appears when it is whole."""
+        with folder_beside(self.output) as folder:
+            good, bad = folder / "good.extxyz", folder / "bad.extxyz"
+            writer = Writer(self.spec, self.source, cache, gate)
+            tally = writer.write(self.frames, good, bad)
+            made = {self.output: good, refused_path_of(self.output): bad}
+            made = {path: part for path, part in made.items() if part.stat().st_size}
+            files = {path.name: sha256_file(part) for path, part in made.items()}
+            record = self._record(tally, files)
+            write_record(record_path_of(self.output), record)
+            for path in (self.output, refused_path_of(self.output)):
+                if path in made:
+                    made[path].replace(path)
+                else:
+                    path.unlink(missing_ok=True)
+        return record
+
+    def _record(self, tally: Tally, files: dict[str, str]) -> LabelRecord:
+        packages = ("tempermd", "ase", "numpy")
+        versions = {name: _version(name) for name in packages}
+        return LabelRecord(
+            source=self.source.model_dump(mode="json"),
+            gate=self.gate.model_dump(mode="json"),
+            frames=tally.frames,
+            atoms=tally.atoms,
+            labelled=tally.labelled,
+            duplicates=tally.duplicates,
+            set_aside=dict(tally.set_aside),
+            isolated_energies_eV=tally.isolated_energies_eV,
+            convergence_eV_per_A=tally.convergence_eV_per_A,
+            core_seconds=tally.core_seconds,
+            atoms_per_core_second=tally.atoms_per_core_second,
+            made_from=made_from(self.frames),
+            files=files,
+            versions=versions | {"python": platform.python_version()},
+        )
 
 
-def _write(path: Path, frames: list[Atoms]) -> None:
-    from ase.io import write
-
-    if frames:
-        with atomic_write(path) as temporary:
-            write(temporary, frames, format="extxyz")
+def record_path_of(output: Path) -> Path:
+    """Return where the record of a labelled file stands."""
+    return output.with_name(output.name + ".json")
 
 
-def _refused_path(output: Path) -> Path:
+def refused_path_of(output: Path) -> Path:
+    """Return where the structures without a label stand."""
     return output.with_name(output.stem + ".refused" + output.suffix)
 
 
-def _key(atoms: Atoms, source: Source) -> str:
-    """Name a label by the content of its structure and its source."""
-    content = [
-        atoms.numbers.tolist(),
-        atoms.positions.tolist(),
-        atoms.cell.array.tolist(),
-        atoms.pbc.tolist(),
-        {key: str(value) for key, value in atoms.info.items()},
-        source.model_dump(mode="json"),
-    ]
-    return sha256_json(content)[:24]
+def _accepted(record: LabelRecord, options: LabelOptions) -> bool:
+    number = sum(record.set_aside.values())
+    return record.labelled > 0 and number <= options.accept_failures * record.frames
 
 
-def _label_one(task: tuple[Atoms, SourceSpec, Source, str]) -> None:
-    """Label one structure and leave it as a file of its own."""
-    from ase.io import write
-
-    atoms, spec, source, path = task
-    labelled = compute(atoms, calculator_of(spec))
-    labelled.info["source"] = source.name
-    labelled.info["source_version"] = source.version
-    labelled.info["source_settings"] = json.dumps(source.settings, sort_keys=True)
-    with atomic_write(path) as temporary:
-        write(temporary, labelled, format="extxyz")
-
-
-def compare(truth: list[Atoms], specs: list[SourceSpec], workers: int | None = None) -> str:
-    """Measure label sources against labelled frames and return a table.
-
-    Energies are compared per atom after each source's mean offset is taken out (sources differ
-    by their zero of energy); forces by their rms over all components.
-    """
-    rows = [f"{'source':<14}{'forces eV/A':>14}{'energy meV/atom':>18}"]
-    for spec in specs:
-        open_source(spec)
-        tasks = [(atoms, spec) for atoms in truth]
-        errors = dict(run_tasks(_error_one, tasks, workers=workers, title=f"errors of {spec.name}"))
-        forces = np.concatenate([errors[index][0] for index in range(len(truth))])
-        energies = np.array([errors[index][1] for index in range(len(truth))])
-        force_rmse = np.sqrt(np.mean(forces**2))
-        rows.append(f"{spec.name:<14}{force_rmse:>14.3f}{1000 * energies.std():>18.1f}")
-    magnitude = np.sqrt(np.mean(np.concatenate([a.get_forces() for a in truth]) ** 2))
-    rows.append(f"{len(truth)} frames; rms of the true forces {magnitude:.3f} eV/A")
-    return "\n".join(rows)
+def _judge(record: LabelRecord, output: Path, options: LabelOptions) -> None:
+    """Say what was set aside, if that is more than is accepted."""
+    if _accepted(record, options):
+        return
+    number = sum(record.set_aside.values())
+    kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(record.set_aside.items()))
+    others = f"the other {record.labelled} are in {output}" if record.labelled else "none is left"
+    hint = "".join(f"; {_HINTS[kind]}" for kind in record.set_aside if kind in _HINTS)
+    raise UserError(
+        f"{number} of {record.frames} structures were set aside ({kinds}) to "
+        f"{refused_path_of(output)}, each with its reason; {others}{hint}; --retry-failed tries "
+        "them again, --accept-failures FRACTION does without them"
+    )
 
 
-def _error_one(task: tuple[Atoms, SourceSpec]) -> tuple[np.ndarray, float]:
-    """Return the force error (N, 3) (eV/A) and the energy error (eV/atom) of one frame."""
-    atoms, spec = task
-    labelled = compute(atoms, calculator_of(spec))
-    energy = labelled.get_potential_energy() - atoms.get_potential_energy()
-    return labelled.get_forces() - atoms.get_forces(), energy / len(atoms)
+_HINTS = {
+    "convergence gate": "use longer cells, more k-points or a higher electronic temperature",
+    "overlapping atoms": "if most overlap, are the coordinates in Angstrom?",
+}
+
+
+def _version(package: str) -> str:
+    from importlib.metadata import PackageNotFoundError
+
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "unknown"

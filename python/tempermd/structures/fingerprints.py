@@ -75,14 +75,14 @@ def nearest(atoms: Atoms) -> tuple[np.ndarray, np.ndarray]:
     return np.minimum(found, FAR_A).reshape(shape), numbers
 
 
-def with_images(atoms: Atoms) -> tuple[np.ndarray, np.ndarray]:
+def with_images(atoms: Atoms, reach_A: float = FAR_A) -> tuple[np.ndarray, np.ndarray]:
     """Return positions (M, 3) of atoms and of images near the cell, and whose each is (M,)."""
     count = len(atoms)
     if not atoms.pbc.any():
         return atoms.positions, np.arange(count)
     cell = atoms.cell.complete().array
     inverse = np.linalg.inv(cell)
-    reach = FAR_A * np.linalg.norm(inverse, axis=0)  # in units of the cell's heights
+    reach = reach_A * np.linalg.norm(inverse, axis=0)  # in units of the cell's heights
     inside = atoms.positions @ inverse
     inside[:, atoms.pbc] %= 1.0
     ranges = [
