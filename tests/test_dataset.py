@@ -18,7 +18,8 @@ NUMBERS = itertools.count()
 def frame(n_carbon: int, n_hydrogen: int, energy: float, **info: str) -> Atoms:
     """Return a labelled frame of given composition; no two have the same positions."""
     count = n_carbon + n_hydrogen
-    positions = np.arange(3 * count).reshape(-1, 3) * (1 + 0.01 * next(NUMBERS))
+    shake = np.random.default_rng(next(NUMBERS)).normal(0, 0.1, (count, 3))
+    positions = 0.9 * np.arange(3 * count).reshape(-1, 3) / 3 + shake
     atoms = Atoms(f"C{n_carbon}H{n_hydrogen}", positions=positions)
     atoms.calc = SinglePointCalculator(atoms, energy=energy, forces=np.zeros((count, 3)))
     atoms.info.update(info)

@@ -137,12 +137,10 @@ def describe(
     """
     from tempermd import dataset as station
 
-    description = station.describe(path)
     if output is None:
-        print(station.description_text(description))
+        print(station.description_text(station.describe(path)))
         return
-    typer.echo(station.description_text(description), err=True)
-    print(station.write_description(output, description))
+    print(station.describe_on_page(path, output))
 
 
 @dataset_app.command()
@@ -161,7 +159,8 @@ def fetch(
     """
     from tempermd import dataset as station
 
-    print(station.fetch(name, output, file))
+    for path in station.fetch(name, output, file):
+        print(path)
 
 
 def _import_spec(

@@ -10,6 +10,8 @@ from tempermd.dataset.building import (
     read_dataset_record,
 )
 from tempermd.dataset.conversion import convert
+from tempermd.dataset.description import Description, describe
+from tempermd.dataset.description_page import describe_on_page, description_text, write_description
 from tempermd.dataset.energies import fit_energies, on_one_scale, reference_energies
 from tempermd.dataset.frames import (
     UNKNOWN_SOURCE,
@@ -23,6 +25,7 @@ from tempermd.dataset.frames import (
 )
 from tempermd.dataset.importing import ImportSpec, LabelKeys
 from tempermd.dataset.lmdb_files import LmdbFrames, LmdbWriter
+from tempermd.dataset.published import fetch
 from tempermd.dataset.splits import split
 from tempermd.dataset.units import Units
 
@@ -30,6 +33,7 @@ __all__ = [
     "UNKNOWN_SOURCE",
     "BuildSpec",
     "DatasetRecord",
+    "Description",
     "ImportSpec",
     "LabelKeys",
     "LmdbFrames",
@@ -39,6 +43,10 @@ __all__ = [
     "build_dataset",
     "check_labels",
     "convert",
+    "describe",
+    "describe_on_page",
+    "description_text",
+    "fetch",
     "fit_energies",
     "iter_labelled",
     "iter_structures",
@@ -49,5 +57,6 @@ __all__ = [
     "reference_energies",
     "source_of",
     "split",
+    "write_description",
     "write_structures",
 ]

@@ -14,18 +14,20 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
+from tempermd.dataset.duplicates import Copies
 from tempermd.dataset.energies import (
     ReferenceChoice,
     References,
     SourceEnergies,
     choose_references,
     choose_scale,
+    gather_one,
     shifted,
 )
 from tempermd.dataset.frames import labels_of, source_of
 from tempermd.dataset.importing import ImportSpec, iter_imported
 from tempermd.dataset.lmdb_files import index_path
-from tempermd.dataset.splits import FrameKey, assign, frame_key
+from tempermd.dataset.splits import FrameKey, assign, frame_key, with_contents
 from tempermd.dataset.writing import check_space, full_disk_named, one_process, open_writer
 from tempermd.records import (
     Record,
@@ -92,6 +94,7 @@ class _Index:
     """What the first pass learns: a few words per frame, sums over all."""
 
     keys: list[FrameKey] = field(default_factory=list)
+    copies: Copies = field(default_factory=Copies)
     n_atoms: list[int] = field(default_factory=list)
     energies: dict[str, SourceEnergies] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
@@ -102,8 +105,8 @@ class _Index:
 
     def add(self, atoms: Atoms, origin: str, stratify: str | None) -> None:
         """Take in one frame; ``origin`` (file and number) names one without a trajectory."""
-        key = frame_key(atoms, origin, stratify)
-        self.keys.append(key)
+        self.keys.append(frame_key(atoms, origin, stratify))
+        self.copies.add(atoms)
         self.n_atoms.append(len(atoms))
         name = source_of(atoms)
         self.versions.setdefault(name, str(atoms.info.get("source_version", "")))
@@ -113,10 +116,7 @@ class _Index:
         labels = labels_of(atoms)
         self.stress &= "stress" in labels
         self.energies_of_atoms &= "energies" in labels
-        one = self.energies.setdefault(name, SourceEnergies())
-        one.add(
-            Counter(atoms.symbols), float(labels["energy"]), atoms.info.get("isolated_energies_eV")
-        )
+        gather_one(self.energies, atoms)
 
 
 @dataclass(frozen=True)
@@ -217,6 +217,7 @@ def _read_index(files: list[Path], n_inputs: int, spec: BuildSpec) -> _Index:
             index.add(atoms, f"{number} of {path.name}", spec.stratify)
         if position + 1 == n_inputs:
             index.n_inputs = len(index.keys)
+    index.keys = with_contents(index.keys, index.copies.labels())
     return index
 
 
@@ -248,10 +249,11 @@ def _refuse_leaks(keys: list[FrameKey], parts: list[str]) -> None:
                 f"trajectory {key.trajectory} is in both {owners[key.trajectory]} and {part}; "
                 "frames of one trajectory must stay together"
             )
-        if key.content is not None and owners.setdefault(key.content, part) != part:
+        copy = ("structure", key.content)
+        if key.content is not None and owners.setdefault(copy, part) != part:
             raise UserError(
-                f"a structure of {key.trajectory} (in {part}) is also in "
-                f"{owners[key.content]}; take it out of the test file or of the inputs"
+                f"a structure of {key.trajectory} (in {part}) is also in {owners[copy]}, perhaps "
+                "turned or reordered; take it out of the test file or of the inputs"
             )
 
 

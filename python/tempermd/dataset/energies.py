@@ -113,10 +113,22 @@ def gather(frames: Iterable[Atoms]) -> dict[str, SourceEnergies]:
     """Collect what frames tell about their sources' zeros of energy."""
     sources: dict[str, SourceEnergies] = {}
     for atoms in frames:
-        one = sources.setdefault(source_of(atoms), SourceEnergies())
-        energy_eV = float(atoms.calc.results["energy"])
-        one.add(Counter(atoms.symbols), energy_eV, atoms.info.get("isolated_energies_eV"))
+        gather_one(sources, atoms)
     return dict(sorted(sources.items()))
+
+
+def gather_one(sources: dict[str, SourceEnergies], atoms: Atoms) -> None:
+    """Add what one labelled frame tells to what is known of its source."""
+    one = sources.setdefault(source_of(atoms), SourceEnergies())
+    energy_eV = float(atoms.calc.results["energy"])
+    one.add(Counter(atoms.symbols), energy_eV, atoms.info.get("isolated_energies_eV"))
+
+
+def reference_of(one: SourceEnergies) -> tuple[dict[str, float], str]:
+    """Return a source's reference energies (eV) and their kind: isolated, else fitted."""
+    if one.has_isolated:
+        return dict(one.isolated_eV or {}), "isolated"
+    return one.fitted()[0], "fitted"
 
 
 ReferenceChoice = Literal["auto", "isolated", "fitted"]

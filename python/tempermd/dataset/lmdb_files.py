@@ -15,6 +15,7 @@ import pickle
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
 
 import numpy as np
 
@@ -195,6 +196,28 @@ def _plain(value: Any) -> Any:
     return value if isinstance(value, str | int | float | bool | None) else str(value)
 
 
+_ENVIRONMENTS: WeakValueDictionary[tuple[int, int, int], Any] = WeakValueDictionary()
+"""Open files by process, device and inode: LMDB lets a process open a file only once."""
+
+
+def _environment(path: Path) -> Any:
+    """Open a file for reading, or share it with who has it open; a fork opens it for itself."""
+    import lmdb
+
+    status = path.stat()
+    key = (os.getpid(), status.st_dev, status.st_ino)
+    for stale in [one for one in _ENVIRONMENTS if one[0] != key[0]]:
+        _ENVIRONMENTS.pop(stale).close()
+    if key not in _ENVIRONMENTS:
+        try:
+            opened = lmdb.open(str(path), readonly=True, lock=False, readahead=False, subdir=False)
+        except lmdb.Error as error:
+            raise UserError(f"{path}: cannot be opened as LMDB ({error})") from None
+        _ENVIRONMENTS[key] = opened
+        return opened
+    return _ENVIRONMENTS[key]
+
+
 class LmdbFrames:
     """Labelled frames of an LMDB part by number: ``len(frames)``, ``frames[3]``, iteration.
 
@@ -255,17 +278,14 @@ class LmdbFrames:
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_environment": None}
 
-    def _opened(self) -> Any:
-        import lmdb
+    def close(self) -> None:
+        """Let go of the file, so that another reader of this process may open it."""
+        self._environment = None
 
+    def _opened(self) -> Any:
         if self._environment is None or self._opened_by != os.getpid():
-            self._opened_by = os.getpid()  # a fork must not share what its parent opened
-            try:
-                self._environment = lmdb.open(
-                    str(self.path), readonly=True, lock=False, readahead=False, subdir=False
-                )
-            except lmdb.Error as error:
-                raise UserError(f"{self.path}: cannot be opened as LMDB ({error})") from None
+            self._environment = _environment(self.path)
+            self._opened_by = os.getpid()
         return self._environment
 
     def _get(self, key: bytes) -> bytes | None:

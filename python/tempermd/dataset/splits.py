@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -50,8 +50,13 @@ def split(
     stratify: str | None = None,
 ) -> dict[str, list[Atoms]]:
     """Split frames by trajectory, so that no two parts share one; see `assign`."""
-    keys = [frame_key(atoms, str(number), stratify) for number, atoms in enumerate(frames)]
-    parts = assign(keys, fractions, seed)
+    from tempermd.dataset.duplicates import Copies
+
+    keys, copies = [], Copies()
+    for number, atoms in enumerate(frames):
+        keys.append(frame_key(atoms, str(number), stratify))
+        copies.add(atoms)
+    parts = assign(with_contents(keys, copies.labels()), fractions, seed)
     return {name: [frames[i] for i in members] for name, members in parts.items()}
 
 
@@ -60,8 +65,6 @@ def frame_key(atoms: Atoms, otherwise: str, stratify: str | None = None) -> Fram
 
     The stratum is the info that ``stratify`` names, by default ``kind``, else the composition.
     """
-    from tempermd.dataset.duplicates import content_key
-
     stratum = atoms.info.get(stratify or "kind")
     if stratum is None and stratify is not None:
         raise UserError(
@@ -72,7 +75,12 @@ def frame_key(atoms: Atoms, otherwise: str, stratify: str | None = None) -> Fram
         stratum = atoms.get_chemical_formula(empirical=True)
     trajectory = atoms.info.get("trajectory")
     name = f"frame {otherwise}" if trajectory is None else str(trajectory)
-    return FrameKey(name, str(stratum), content_key(atoms))
+    return FrameKey(name, str(stratum))
+
+
+def with_contents(keys: Sequence[FrameKey], contents: Sequence[Hashable]) -> list[FrameKey]:
+    """Return the keys with what tells copies of a structure."""
+    return [replace(k, content=c) for k, c in zip(keys, contents, strict=True)]
 
 
 def assign(

@@ -89,7 +89,8 @@ def to_eV_and_A(atoms: Atoms, units: Units) -> Atoms:
     return copy
 
 
-NEIGHBOR_SEARCH_A = 6.0
+NEIGHBOR_SEARCHES_A = (3.2, 7.0)
+"""The second where an atom has no neighbor within the first."""
 BOHR_RATIO = (1.55, 2.35)
 """Nearest neighbors over covalent bond lengths: bonded matter in A has 0.85 to 1.35, so in Bohr
 1.6 to 2.5, and in nm a tenth."""
@@ -103,7 +104,7 @@ STIFFNESS = (0.4, 100.0)
 """Mean curvature along the way between close frames, eV/A^2: soft metals 1, diamond 45."""
 LARGE_FORCES = 12.0
 """Median rms force, eV/A, of frames without short contacts: liquid carbon at 8000 K has 8."""
-SAMPLE = 200
+SAMPLE = 100
 
 
 @dataclass
@@ -175,12 +176,13 @@ def neighbor_ratios(atoms: Atoms) -> np.ndarray:
 
     if len(atoms) < 2 or set(atoms.numbers.tolist()) <= NOBLE:
         return np.empty(0)
-    first, second, distances = close_pairs(atoms, NEIGHBOR_SEARCH_A)
-    ratios = distances / (
-        covalent_radii[atoms.numbers[first]] + covalent_radii[atoms.numbers[second]]
-    )
+    radii_A = covalent_radii[atoms.numbers]
     nearest = np.full(len(atoms), np.inf)
-    np.minimum.at(nearest, first, ratios)
+    for cutoff_A in NEIGHBOR_SEARCHES_A:
+        first, second, distances = close_pairs(atoms, cutoff_A)
+        np.minimum.at(nearest, first, distances / (radii_A[first] + radii_A[second]))
+        if np.isfinite(nearest).all():
+            break
     return nearest[np.isfinite(nearest)]
 
 

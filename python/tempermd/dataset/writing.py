@@ -19,7 +19,9 @@ SUFFIXES = (".extxyz", ".xyz", ".db", ".lmdb")
 BYTES_PER_ATOM = {"extxyz": 130, "lmdb": 70, "db": 90}
 BYTES_PER_FRAME = {"extxyz": 600, "lmdb": 5000, "db": 3000}
 """Upper estimates of what frames take on the disk, for the check before writing."""
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+"""How a full disk, quota or limit of file size shows; databases say EIO to a short write."""
+FULL_SQLITE = ("disk is full", "disk I/O error")
 
 
 class Writer(Protocol):
@@ -81,19 +83,22 @@ def check_space(folder: Path, n_frames: int, n_atoms: int, file_format: str) -> 
 @contextmanager
 def full_disk_named(output: Path) -> Iterator[None]:
     """Turn the error of a full disk into one sentence."""
+    import sqlite3
+
     try:
         yield
-    except OSError as error:
-        if error.errno in FULL or _is_full(str(error)):
+    except (OSError, sqlite3.OperationalError) as error:
+        if getattr(error, "errno", None) in FULL or _is_full(str(error)):
             raise UserError(
-                f"{output}: the disk is full (or a quota or limit of file size is reached); "
-                "nothing was left behind, so free some space and give the same command again"
+                f"{output}: cannot be written ({error}): the disk is full, or a quota or limit of "
+                "file size is reached; nothing was left behind, so free some space and give the "
+                "same command again"
             ) from None
         raise
 
 
 def _is_full(text: str) -> bool:
-    return any(os.strerror(code) in text for code in FULL)
+    return any(part in text for part in (*FULL_SQLITE, *map(os.strerror, FULL)))
 
 
 @contextmanager
@@ -129,5 +134,6 @@ def new_file(path: Path) -> Iterator[Path]:
             if path.suffix == ".lmdb" and index.exists():
                 index.replace(index_path(path))
         finally:
-            for left in temporary.parent.glob(temporary.name.removesuffix(path.suffix) + ".index*"):
-                left.unlink()
+            for left in temporary.parent.glob(temporary.stem + "*"):
+                if left != temporary:
+                    left.unlink()
