@@ -82,7 +82,12 @@ def make_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     return make
 
 
-EXTRAS = {"xtb": ("tblite", "xtb"), "sevennet-0": ("sevenn", "sevennet")}
+EXTRAS = {
+    "gap": ("quippy", "gap"),
+    "nep": ("calorine", "nep"),
+    "sevennet-0": ("sevenn", "sevennet"),
+    "xtb": ("tblite", "xtb"),
+}
 
 
 def skip_without(source: str) -> None:

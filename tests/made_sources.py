@@ -46,7 +46,7 @@ class Spring(Calculator):
     ) -> None:
         super().calculate(atoms, properties, system_changes)
         time.sleep(self.wait_s)
-        if "MADE_SOURCES_LOG" in os.environ:
+        if "MADE_SOURCES_LOG" in os.environ and len(atoms) > 1:  # not the isolated atoms
             with Path(os.environ["MADE_SOURCES_LOG"]).open("a") as log:
                 log.write(name_of(atoms) + "\n")
         if not Path(os.environ.get("MADE_SOURCES_MENDED", "/nowhere")).exists():

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +20,12 @@ from ase.io import read, write
 from ase.neighborlist import neighbor_list
 
 import made_sources
-from tempermd import labels
-from tempermd.labels import GateSpec, LabelOptions, SourceSpec, StructureFile
+from tempermd import dataset, labels
+from tempermd.engine import Meter
+from tempermd.labels import FrameFiles, GateSpec, LabelOptions, SourceSpec
+from tempermd.labels.cache import LabelCache
 from tempermd.labels.content import CLOSEST_FRACTION, content_key, fault_of
+from tempermd.labels.filling import Filling
 from tempermd.labels.lock import only_one
 from tempermd.records import UserError, sha256_file
 
@@ -36,6 +40,11 @@ def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Let the made sources log what they are asked."""
     monkeypatch.setenv("MADE_SOURCES_LOG", str(tmp_path / "asked"))
     return tmp_path / "asked"
+
+
+def from_file(path: Path) -> FrameFiles:
+    """Return the frames of a file as the command line reads them."""
+    return FrameFiles((path,), dataset.iter_structures)
 
 
 def chains(number: int, n_atoms: int = 5, first: str = "C") -> list[Atoms]:
@@ -66,7 +75,7 @@ def test_labels_are_the_closed_form_and_keep_order_and_names(tmp_path: Path) -> 
 
 def test_record_tells_what_was_made_of_what(tmp_path: Path) -> None:
     write(tmp_path / "in.extxyz", chains(12))
-    frames = StructureFile(tmp_path / "in.extxyz")
+    frames = from_file(tmp_path / "in.extxyz")
     path = labels.label(frames, SPRING, tmp_path / "out.extxyz", workers=1)
     record = json.loads((tmp_path / "out.extxyz.json").read_text())
     assert record["made_from"] == {"in.extxyz": sha256_file(tmp_path / "in.extxyz")}
@@ -164,7 +173,7 @@ def test_kills_at_any_time_lose_nothing_and_repeat_nothing(tmp_path: Path) -> No
     write(tmp_path / "in.extxyz", frames)
     keys = {made_sources.name_of(a): content_key(a) for a in read(tmp_path / "in.extxyz", ":")}
     unbroken = labels.label(
-        StructureFile(tmp_path / "in.extxyz"), SLOW, tmp_path / "whole.extxyz", workers=2
+        from_file(tmp_path / "in.extxyz"), SLOW, tmp_path / "whole.extxyz", workers=2
     )
     path = os.pathsep.join([str(Path(__file__).parent), *sys.path])
     environment = os.environ | {"PYTHONPATH": path}
@@ -316,8 +325,8 @@ def test_a_damaged_file_is_refused_before_anything_is_computed(damage: str, tmp_
         path.write_text("".join(lines[:40] + lines[43:]))
     else:
         path.write_text("no structures here\n" * 5)
-    with pytest.raises(UserError, match=r"in.extxyz: cannot be read as structures \(frame \d+: "):
-        labels.label(StructureFile(path), SPRING, tmp_path / "out.extxyz")
+    with pytest.raises(UserError, match=r"in.extxyz: frame \d+:? (cannot be read|is cut short)"):
+        labels.label(from_file(path), SPRING, tmp_path / "out.extxyz")
     assert [p.name for p in tmp_path.iterdir()] == ["in.extxyz"]
 
 
@@ -444,3 +453,15 @@ def test_gate_compares_with_finer_settings(k_points: int, passes: bool, tmp_path
     else:
         atoms = read(labels.label(boxes(8.0), spec, tmp_path / "out.extxyz", options, workers=1))
     assert atoms.info["convergence_eV_per_A"] == pytest.approx(change)
+
+
+def test_chunks_grow_to_a_few_seconds_and_shrink_for_slow_sources(tmp_path: Path) -> None:
+    source = labels.open_source(SPRING)[0]
+    with closing(LabelCache(tmp_path / "c.sqlite", source)) as cache:
+        filling = Filling(SPRING, cache, Meter("labels", None, "labels"))
+        sizes = []
+        for n_atoms, seconds in [(5, 0.001), (40, 0.008), (320, 0.064), (2000, 0.4), (10000, 100)]:
+            filling.learn(n_atoms, seconds)
+            sizes.append(filling.chunk_atoms)
+    assert sizes == [40, 320, 2560, 10_000, 200]  # eight times more each, then 2 s of work
+    assert filling.labelled == 0

@@ -122,17 +122,20 @@ def parameter_files(potential: PotentialSpec) -> list[Path]:
     if name is None:
         what = "a deployed model" if potential.name == "nequip" else "a parameter file"
         raise UserError(f"potential '{potential.name}' needs {what} (file = ...)")
-    file = parameter_file(name)
+    own = potential.file is None  # the wheel's, whatever the working directory holds
+    file = parameter_file(name, here=not own)
+    if potential.name == "eam" and file.suffix not in (".eam", ".alloy", ".fs"):
+        raise UserError(f"{name}: expected an EAM file named .eam, .eam.alloy or .eam.fs")
     if potential.name != "snap":
         return [file]
     if not name.endswith(".snapcoeff"):
         raise UserError(f"{name}: expected the .snapcoeff file of a SNAP potential")
-    return [file, parameter_file(name.removesuffix("coeff") + "param")]
+    return [file, parameter_file(name.removesuffix("coeff") + "param", here=not own)]
 
 
-def parameter_file(name: str) -> Path:
+def parameter_file(name: str, *, here: bool = True) -> Path:
     """Return where a parameter file is: as given, or in a folder of ``LAMMPS_POTENTIALS``."""
-    found = _find(name)
+    found = _find(name, here=here)
     if found is None:
         raise UserError(f"{name}: no such parameter file, here or among LAMMPS's potentials")
     return found
@@ -150,23 +153,18 @@ def _known(potential: PotentialSpec) -> KnownPotential:
 
 def _style(style: str, file: Path) -> str:
     """Return the pair style: EAM's depends on the kind of file."""
-    if style != "eam" or file.suffix == ".eam":
-        return style
-    if file.suffix not in (".alloy", ".fs"):
-        raise UserError(f"{file}: expected an EAM file named .eam, .eam.alloy or .eam.fs")
-    return f"eam/{file.suffix[1:]}"
+    return style if style != "eam" or file.suffix == ".eam" else f"eam/{file.suffix[1:]}"
 
 
-def _find(name: str) -> Path | None:
+def _find(name: str, *, here: bool = True) -> Path | None:
     from tempermd import lmp
 
     lmp.register()
     given = Path(name)
     folders = [Path(part) for part in os.environ["LAMMPS_POTENTIALS"].split(":") if part]
-    for candidate in [given, *(folder / given for folder in folders if not given.is_absolute())]:
-        if candidate.is_file():
-            return candidate.resolve()
-    return None
+    candidates = [given] if here else []
+    candidates += [folder / given for folder in folders if not given.is_absolute()]
+    return next((file.resolve() for file in candidates if file.is_file()), None)
 
 
 def _elements_in(name: str, path: Path) -> tuple[str, ...]:

@@ -9,7 +9,9 @@ import typer
 
 from tempermd.cli.application import Workers, app, group, json_object
 
-sources_app = group("List the label sources, or compare them.")
+sources_app = group(
+    "List the label sources and what each needs, or `compare` them.\n\nExample: tempermd sources"
+)
 app.add_typer(sources_app, name="sources", invoke_without_command=True, no_args_is_help=False)
 
 Cache = Annotated[
@@ -20,7 +22,9 @@ Cache = Annotated[
 @app.command()
 def label(
     frames: Annotated[Path, typer.Argument(help="Structures, any format that ASE reads.")],
-    source: Annotated[str, typer.Option(help="NAME or NAME:ARGUMENT, see `tempermd sources`.")],
+    source: Annotated[
+        str, typer.Option(help="NAME or NAME:ARGUMENT, as `tempermd sources` lists them.")
+    ],
     output: Annotated[Path, typer.Option("--output", "-o", help="The extxyz to write.")],
     settings: Annotated[str, typer.Option(help="Settings of the source, as JSON.")] = "{}",
     gate: Annotated[
@@ -45,7 +49,7 @@ def label(
 
     Example: tempermd label tubes.extxyz --source xtb -o tubes_xtb.extxyz
     """
-    from tempermd import labels
+    from tempermd import dataset, labels
     from tempermd.records import parse_spec
 
     spec = labels.SourceSpec(name=source, settings=json_object("--settings", settings))
@@ -53,15 +57,13 @@ def label(
     asked |= {} if gate is None else {"limit_eV_per_A": gate}
     chosen = {"accept_failures": accept_failures, "retry_failed": retry_failed, "cache": cache}
     options = parse_spec(chosen | {"gate": asked}, labels.LabelOptions, "options of label")
-    print(labels.label(labels.StructureFile(frames), spec, output, options, workers=workers))
+    structures_ = labels.FrameFiles((frames,), dataset.iter_structures)
+    print(labels.label(structures_, spec, output, options, workers=workers))
 
 
 @sources_app.callback()
 def sources(context: typer.Context) -> None:
-    """List the label sources and what each needs; `compare` measures their errors.
-
-    Example: tempermd sources
-    """
+    """List the label sources and what each needs."""
     if context.invoked_subcommand is None:
         from tempermd import labels
 
@@ -70,9 +72,7 @@ def sources(context: typer.Context) -> None:
 
 @sources_app.command("compare")
 def sources_compare(
-    frames: Annotated[
-        list[Path], typer.Argument(help="Files of frames, or a dataset folder of extxyz files.")
-    ],
+    frames: Annotated[list[Path], typer.Argument(help="Files of frames, or parts of a dataset.")],
     source: Annotated[list[str], typer.Option(help="A source to judge; repeat the option.")],
     output: Annotated[
         Path, typer.Option("--output", "-o", help="The folder of the report.")
@@ -90,7 +90,7 @@ def sources_compare(
 
     Example: tempermd sources compare tubes_xtb.extxyz --source lcbop --source tersoff -o report
     """
-    from tempermd import labels
+    from tempermd import dataset, labels
 
     given = json_object("--settings", settings)
     specs = [labels.SourceSpec(name=name, settings=given.get(name, {})) for name in source]
@@ -98,7 +98,12 @@ def sources_compare(
     if truth != labels.IN_FILE:
         true = labels.SourceSpec(name=truth, settings=given.get(truth, {}))
     page = labels.compare(
-        labels.StructureFiles.of(frames), specs, output, truth=true, cache=cache, workers=workers
+        labels.FrameFiles(tuple(frames), dataset.iter_structures),
+        specs,
+        output,
+        truth=true,
+        cache=cache,
+        workers=workers,
     )
     print((output / "comparison.md").read_text())
     print(page)

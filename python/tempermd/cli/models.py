@@ -81,3 +81,44 @@ def model_info(
     from tempermd import deploy as station
 
     print(json.dumps(station.model_info(model), indent=1))
+
+
+@app.command("import-weights")
+def import_weights(
+    weights: Annotated[
+        Path, typer.Argument(help="A state dictionary (.pth) of nequip 0.5 or 0.6.")
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="The checkpoint to write (.ckpt).")
+    ],
+    avg_num_neighbors: Annotated[
+        float, typer.Option(help="That of its training: the file does not hold it.")
+    ],
+    type_names: Annotated[
+        str, typer.Option(help="Elements in the order of its training: C or Si,C")
+    ],
+    cutoff: Annotated[float, typer.Option(help="Å; the file does not hold it.")] = 4.0,
+    nonlinearity: Annotated[
+        str, typer.Option(help="ssp (default of nequip 0.5, and the paper's) or silu (of 0.6).")
+    ] = "ssp",
+    reference_energy: Annotated[
+        list[str] | None,
+        typer.Option(help="ELEMENT=eV, added per atom: the paper's isolated atoms are at 0."),
+    ] = None,
+    double: Annotated[bool, typer.Option("--double", help="A model in double precision.")] = False,
+) -> None:
+    """Turn published weights of an older nequip into a checkpoint of today's.
+
+    Example: tempermd import-weights ace.pth --avg-num-neighbors 32 --type-names C -o ace.ckpt
+    """
+    from tempermd.training import published
+
+    spec = published.import_spec(
+        type_names=type_names.split(","),
+        avg_num_neighbors=avg_num_neighbors,
+        cutoff_A=cutoff,
+        nonlinearity=nonlinearity,
+        reference_energies_eV=published.parse_energies(reference_energy or []),
+        model_dtype="float64" if double else "float32",
+    )
+    print(published.import_weights(weights, spec, output))

@@ -3,7 +3,7 @@
 from tempermd.labels.comparison import IN_FILE, compare
 from tempermd.labels.convergence import GATE_LIMIT_EV_PER_A, GateSpec, force_change
 from tempermd.labels.failures import LabelFailureError
-from tempermd.labels.frames import StructureFile, StructureFiles
+from tempermd.labels.frames import FrameFiles
 from tempermd.labels.isolated import IsolatedAtoms, isolated_atoms, isolated_energies
 from tempermd.labels.labelling import LabelOptions, LabelRecord, label
 from tempermd.labels.sources import SourceSpec, compute, open_source, sources_text
@@ -11,14 +11,13 @@ from tempermd.labels.sources import SourceSpec, compute, open_source, sources_te
 __all__ = [
     "GATE_LIMIT_EV_PER_A",
     "IN_FILE",
+    "FrameFiles",
     "GateSpec",
     "IsolatedAtoms",
     "LabelFailureError",
     "LabelOptions",
     "LabelRecord",
     "SourceSpec",
-    "StructureFile",
-    "StructureFiles",
     "compare",
     "compute",
     "force_change",

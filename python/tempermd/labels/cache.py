@@ -13,7 +13,7 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from tempermd.labels.content import Fault
-from tempermd.labels.sources import Source
+from tempermd.labels.specs import Source
 from tempermd.records import UserError, sha256_json
 
 APPLICATION_ID = 0x746D6C62
@@ -38,7 +38,7 @@ class Label:
     """What a source says of one structure.
 
     ``energy`` in eV, ``forces`` (N, 3) in eV/A, ``stress`` (6,) in eV/A^3 where all axes are
-    periodic, ``energies`` (N,) in eV where the source has them; ``seconds`` on one core.
+    periodic, ``energies`` (N,) in eV where the source has them; ``seconds`` of processor time.
     """
 
     energy: float
@@ -61,11 +61,15 @@ class Label:
 
 @dataclass(frozen=True)
 class Finding:
-    """What a worker found for the structure of this key: its label, or why it has none."""
+    """What a worker found for the structure of this key: its label, or why it has none.
+
+    ``elapsed_s`` is what the clock on the wall says it took.
+    """
 
     key: bytes
     n_atoms: int
     found: Label | Fault
+    elapsed_s: float = 0.0
 
 
 class LabelCache:

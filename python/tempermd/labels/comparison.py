@@ -6,7 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -19,7 +19,8 @@ from tempermd.labels.errors import Errors, KindErrors
 from tempermd.labels.filling import fill
 from tempermd.labels.frames import Frames, count_frames, made_from
 from tempermd.labels.lock import only_one
-from tempermd.labels.sources import Source, SourceSpec, open_source
+from tempermd.labels.sources import open_source
+from tempermd.labels.specs import Source, SourceSpec
 from tempermd.records import Record, Spec, UserError
 
 PLOT_POINTS = 3000
@@ -33,7 +34,7 @@ CACHE_NAME = "labels.sqlite"
 
 
 class SourceResult(Spec):
-    """What was found of one source; ``ms_per_atom`` is the median over frames on one core."""
+    """What was found of one source; ``ms_per_atom`` of processor time, median over frames."""
 
     source: dict[str, Any]
     all: KindErrors
@@ -75,7 +76,7 @@ class _Study:
     total: int
     cache_path: Path
     workers: int | None
-    truths: list[dict[str, Any]] = field(default_factory=list)
+    truths: list[dict[str, Any]]
 
     def filled(self, spec: SourceSpec, source: Source) -> LabelCache:
         """Return the cache with a label or a fault of this source for every frame."""
@@ -151,14 +152,13 @@ def compare(
         raise UserError("no frames to compare label sources on")
     opened = [(spec, open_source(spec)[0]) for spec in specs]
     truth_source = open_source(truth)[0] if truth else None
+    truths = [truth_source.model_dump(mode="json")] if truth else check_labels(frames)
     _refuse_foreign(output)
     with only_one(output / RECORD_NAME):
-        study = _Study(frames, total, cache or output / CACHE_NAME, workers)
+        study = _Study(frames, total, cache or output / CACHE_NAME, workers, truths)
         if truth is None:
-            study.truths = check_labels(frames)
             judged = [study.judge(spec, source, label_in) for spec, source in opened]
         else:
-            study.truths = [truth_source.model_dump(mode="json")]
             with closing(study.filled(truth, truth_source)) as true_labels:
                 judged = [
                     study.judge(spec, source, lambda number, frame, key: true_labels.find(key))

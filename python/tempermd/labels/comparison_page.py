@@ -61,7 +61,7 @@ def _caption(record: ComparisonRecord) -> str:
     return (
         f"Truth: {truth_text(record)}. {record.frames} frames, {record.atoms} atoms; the rms of "
         f"the true forces is {record.true_force_rms_eV_per_A:.3f} eV/Å. Energies per atom after "
-        "one offset per element and source; time on one core, median over frames."
+        "one offset per element and source; processor time, median over frames."
     )
 
 

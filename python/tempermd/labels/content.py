@@ -50,7 +50,7 @@ def content_key(atoms: Atoms) -> bytes:
         values = atoms.arrays.get(name)
         if values is not None and np.any(values):
             digest.update(name.encode() + np.asarray(values, dtype="<f8").tobytes())
-    states = {name: float(atoms.info[name]) for name in _STATES if name in atoms.info}
+    states = {name: str(atoms.info[name]) for name in _STATES if name in atoms.info}
     digest.update(json.dumps(states, sort_keys=True).encode())
     return digest.digest()
 

@@ -14,7 +14,8 @@ from tempermd.engine import Meter, stream_tasks
 from tempermd.labels.cache import LabelCache
 from tempermd.labels.content import Fault, content_of, fault_of
 from tempermd.labels.frames import Frames
-from tempermd.labels.sources import Source, SourceSpec, calculator_of, compute
+from tempermd.labels.sources import calculator_of, compute
+from tempermd.labels.specs import Source, SourceSpec
 from tempermd.records import Spec, UserError, sha256_json
 
 GATE_LIMIT_EV_PER_A = 0.05

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -14,7 +15,8 @@ from tempermd.engine import Meter, stream_tasks
 from tempermd.labels.cache import Finding, Label, LabelCache
 from tempermd.labels.content import Fault, content_key, content_of, fault_of
 from tempermd.labels.frames import Frames
-from tempermd.labels.sources import SourceSpec, compute, open_source
+from tempermd.labels.sources import compute, open_source
+from tempermd.labels.specs import SourceSpec
 from tempermd.records import UserError
 
 CHUNK_S = 2.0
@@ -23,6 +25,7 @@ MANY = 100
 """So many structures in the beginning without one label: then it is not the structures."""
 
 DIED = "process died"
+MAX_REASON = 500
 
 
 @dataclass(frozen=True)
@@ -80,10 +83,10 @@ class Filling:
         labels = [f for f in findings if isinstance(f.found, Label)]
         self.labelled += len(labels)
         self.faults.update(f.found.kind for f in findings if isinstance(f.found, Fault))
-        self._learn(sum(f.n_atoms for f in labels), sum(f.found.seconds for f in labels))
+        self.learn(sum(f.n_atoms for f in labels), sum(f.elapsed_s for f in labels))
         self._give_up_on_the_hopeless(findings[-1].found)
 
-    def _learn(self, n_atoms: int, seconds: float) -> None:
+    def learn(self, n_atoms: int, seconds: float) -> None:
         """Size the next chunks by the speed of this one, growing step by step."""
         if n_atoms:
             ideal = CHUNK_S * n_atoms / max(seconds, 1e-6)
@@ -128,7 +131,7 @@ def fill(
     UserError
         When the source cannot be opened, and when it fails on everything.
     """
-    filling = Filling(spec, cache, Meter(f"labels by {spec.name}", total, "labels"))
+    filling = Filling(spec, cache, Meter(f"labels by {spec.kind}", total, "labels"))
     with filling.meter.shown():
         filling.run(filling.chunks(frames, wanted), workers)
         singles = [one for chunk in filling.died for one in chunk.structures]
@@ -149,10 +152,12 @@ _open: dict[str, Any] = {}
 
 def label_chunk(chunk: Chunk) -> list[Finding]:
     """Label a chunk in a worker."""
-    return [
-        Finding(key, len(atoms), _label_or_fault(atoms, chunk.spec))
-        for key, atoms in chunk.structures
-    ]
+    findings = []
+    for key, atoms in chunk.structures:
+        start_s = time.perf_counter()
+        found = _label_or_fault(atoms, chunk.spec)
+        findings.append(Finding(key, len(atoms), found, time.perf_counter() - start_s))
+    return findings
 
 
 def _label_or_fault(atoms: Atoms, spec: SourceSpec) -> Label | Fault:
@@ -162,7 +167,7 @@ def _label_or_fault(atoms: Atoms, spec: SourceSpec) -> Label | Fault:
     name = spec.model_dump_json()
     if name not in _open:
         _open[name] = open_source(spec)[1]
-    start_s = time.perf_counter()
+    start_s = processor_s()
     try:
         results = compute(atoms, _open[name]).calc.results
     except Exception as error:
@@ -175,15 +180,22 @@ def _label_or_fault(atoms: Atoms, spec: SourceSpec) -> Label | Fault:
         forces=results["forces"],
         stress=results.get("stress"),
         energies=results.get("energies"),
-        seconds=time.perf_counter() - start_s,
+        seconds=processor_s() - start_s,
     )
 
 
+def processor_s() -> float:
+    """Return the processor time of this process and of the programs that it ran, in seconds."""
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.process_time() + children.ru_utime + children.ru_stime
+
+
 def _fault_of_source(error: Exception) -> Fault:
-    """Sort a failure of a source into the kinds that are counted."""
-    text = " ".join(str(error).split())
-    if not isinstance(error, UserError):
-        text = f"{type(error).__name__}: {text}"
+    """Sort a failure of a source into the kinds that are counted, with all it says on one line."""
+    cause = error.__cause__ or error
+    text = " ".join(str(cause).split())[:MAX_REASON]
+    if not isinstance(cause, UserError):
+        text = f"{type(cause).__name__}: {text}"
     if "non-finite" in text:
         return Fault("non-finite numbers", text)
     return Fault("not converged" if "converge" in text else "calculator error", text)

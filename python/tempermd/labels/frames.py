@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tempermd.labels.content import content_key, content_of
-from tempermd.records import UserError, sha256_file
+from tempermd.records import sha256_file
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -19,77 +19,49 @@ XYZ_SUFFIXES = (".xyz", ".extxyz")
 
 
 @dataclass(frozen=True)
-class StructureFile:
-    """The frames of one file (any format that ASE reads), read anew at every iteration.
+class FrameFiles:
+    """The frames of files, one file after the other, read anew at every iteration.
 
-    Raises
-    ------
-    UserError
-        While iterating: names the file, the frame and why it cannot be read.
+    Parameters
+    ----------
+    paths
+        The files.
+    read
+        Yields the frames of one file, and says what is wrong with it as a UserError.
     """
 
-    path: Path
-
-    def __iter__(self) -> Iterator[Atoms]:
-        """Yield one frame after the other."""
-        from ase.io import iread
-        from ase.io.formats import UnknownFileTypeError
-
-        if not self.path.is_file():
-            raise UserError(f"{self.path}: no such file of structures")
-        number = 0
-        faults = (UnknownFileTypeError, ValueError, KeyError, IndexError, AssertionError, OSError)
-        try:
-            for atoms in iread(self.path, ":"):
-                yield atoms
-                number += 1
-        except faults as error:
-            detail = " ".join(str(error).split()) or type(error).__name__
-            raise UserError(
-                f"{self.path}: cannot be read as structures (frame {number}: {detail})"
-            ) from None
-        if not number:
-            raise UserError(f"{self.path}: holds no frames")
-
-    def made_from(self) -> dict[str, str]:
-        """Return the file's name and its sha256."""
-        return {self.path.name: sha256_file(self.path)}
-
-
-@dataclass(frozen=True)
-class StructureFiles:
-    """The frames of several files, one file after the other."""
-
     paths: tuple[Path, ...]
-
-    @classmethod
-    def of(cls, paths: Sequence[Path]) -> StructureFiles:
-        """Return the frames of files and of the extxyz parts of dataset folders."""
-        found: list[Path] = []
-        for path in paths:
-            parts = sorted(path.glob("*.extxyz")) if path.is_dir() else [path]
-            if not parts:
-                raise UserError(f"{path}: expected a file of frames or a folder of extxyz files")
-            found += parts
-        return cls(tuple(found))
+    read: Callable[[Path], Iterator[Atoms]]
 
     def __iter__(self) -> Iterator[Atoms]:
         """Yield one frame after the other."""
         for path in self.paths:
-            yield from StructureFile(path)
+            yield from self.read(path)
 
     def made_from(self) -> dict[str, str]:
-        """Return each file's name and its sha256."""
-        return {path.name: sha256_file(path) for path in self.paths}
+        """Return each file's name and its sha256; its path where two have the same name."""
+        unique = len({path.name for path in self.paths}) == len(self.paths)
+        return {path.name if unique else str(path): sha256_file(path) for path in self.paths}
+
+    def count(self) -> int:
+        """Count frames: fast in extxyz files, where every frame tells its length."""
+        return sum(self._count_in(path) for path in self.paths)
+
+    def _count_in(self, path: Path) -> int:
+        number = None
+        if path.suffix in XYZ_SUFFIXES and path.is_file():
+            with path.open("rb") as stream:
+                number = _count_xyz(stream)
+        return number or sum(1 for _ in self.read(path))
 
 
-Frames = StructureFile | StructureFiles | Sequence["Atoms"]
+Frames = FrameFiles | Sequence["Atoms"]
 """Frames that can be gone through more than once."""
 
 
 def made_from(frames: Frames) -> dict[str, str]:
     """Return the sha256 of each file, or of the content and the names of frames in a list."""
-    if isinstance(frames, StructureFile | StructureFiles):
+    if isinstance(frames, FrameFiles):
         return frames.made_from()
     digest = hashlib.sha256()
     for atoms in frames:
@@ -106,24 +78,11 @@ def count_frames(frames: Frames) -> int:
     UserError
         Before any label is computed: names the file, the frame and what is wrong.
     """
-    if isinstance(frames, StructureFile):
-        frames = StructureFiles((frames.path,))
-    if isinstance(frames, StructureFiles):
-        return sum(_count_in_file(path) for path in frames.paths)
-    return len(frames)
-
-
-def _count_in_file(path: Path) -> int:
-    if path.suffix in XYZ_SUFFIXES and path.is_file():
-        with path.open("rb") as stream:
-            number = _count_xyz(stream)
-        if number:
-            return number
-    return sum(1 for _ in StructureFile(path))
+    return frames.count() if isinstance(frames, FrameFiles) else len(frames)
 
 
 def _count_xyz(lines: Iterator[bytes]) -> int | None:
-    """Count frames by their first lines; None where ASE must say what is wrong, or nothing."""
+    """Count frames by their first lines; None where the reader must say what is wrong."""
     number = 0
     for line in lines:
         if not line.strip() or line.startswith(b"VEC"):

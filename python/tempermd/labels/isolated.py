@@ -16,6 +16,7 @@ BOX_A = 20.0
 EXTRAPOLATING = {
     "nep": "a NEP model has seen no isolated atom: its energy of one is an extrapolation",
     "nequip": "a NequIP model has seen no isolated atom: its energy of one is an extrapolation",
+    "snap": "SNAP for carbon has seen no isolated atom: its energy of one is an extrapolation",
     "sevennet": "SevenNet has seen no isolated atom: its energy of one is an extrapolation",
     "sevennet-0": "SevenNet has seen no isolated atom: its energy of one is an extrapolation",
 }

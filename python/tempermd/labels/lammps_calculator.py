@@ -143,9 +143,9 @@ class _Instance:
             "region all prism 0 1 0 1 0 1 0 0 0",
             f"create_box {len(elements)} all",
             *(f"mass {i} {mass}" for i, mass in enumerate(masses, start=1)),
-            *commands,
             "neighbor 0.0 bin",
             "neigh_modify one 10000 page 200000",
+            *commands,
             # thermo asks for both computes, which tells LAMMPS to sum per-atom energies and virial
             "compute atom_energy all pe/atom",
             "compute sum all reduce sum c_atom_energy",

@@ -56,9 +56,9 @@ def _with_open_axes(base: type, cutoff_A: float) -> type:
         ) -> None:
             """Compute all that the model gives."""
             structure = atoms if atoms is not None else self.atoms
-            given = structure.copy()
-            super().calculate(closed_in_vacuum(given, cutoff_A), properties, system_changes)
-            # what ASE compares the next structure with
-            self.atoms = given
+            super().calculate(closed_in_vacuum(structure, cutoff_A), properties, system_changes)
+            if not structure.pbc.all():
+                # what ASE compares the next structure with
+                self.atoms = structure.copy()
 
     return NepCalculator

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 from ase import Atoms
@@ -50,7 +51,7 @@ def open_sevennet(spec: SourceSpec) -> tuple[Source, Any]:
             calculator = _single_precision(SevenNetCalculator)(
                 str(path), modal=settings.modal, device=settings.device
             )
-    except (ValueError, RuntimeError, KeyError, EOFError, OSError) as error:
+    except (ValueError, RuntimeError, KeyError, EOFError, OSError, UnpicklingError) as error:
         raise UserError(f"label source '{spec.name}' ({path.name}): {error}") from None
     calculator.known_elements = tuple(chemical_symbols[z] for z in sorted(calculator.type_map))
     named = "sevennet-0" if model == DEFAULT_MODEL else f"sevennet:{Path(model).name}"

@@ -46,8 +46,8 @@ class KnownSource:
         How it is named, with its argument.
     elements
         Which elements it is for.
-    needs_file
-        Whether its argument is needed.
+    file
+        Whether it takes a parameter file as its argument: "needed", "optional" or "no".
     gamma_only
         Whether it samples the Gamma point only.
     """
@@ -58,7 +58,7 @@ class KnownSource:
     extra: str
     form: str
     elements: str
-    needs_file: bool = False
+    file: str = "no"
     gamma_only: bool = False
 
 
@@ -73,7 +73,7 @@ def _lammps_sources() -> dict[str, KnownSource]:
             extra="",
             form=form,
             elements=", ".join(known.elements) or "the file's",
-            needs_file=known.file is None,
+            file="needed" if known.file is None else "optional",
         )
     return sources
 
@@ -105,6 +105,7 @@ _SOURCES: dict[str, KnownSource] = _lammps_sources() | {
         "sevennet",
         "sevennet:7net-l3i5",
         "the model's",
+        file="optional",
     ),
     "nep": KnownSource(
         nep_source.open_nep,
@@ -113,7 +114,7 @@ _SOURCES: dict[str, KnownSource] = _lammps_sources() | {
         "nep",
         "nep:FILE",
         "the file's",
-        needs_file=True,
+        file="needed",
     ),
     "gap": KnownSource(
         gap_source.open_gap,
@@ -122,7 +123,7 @@ _SOURCES: dict[str, KnownSource] = _lammps_sources() | {
         "gap",
         "gap:FILE.xml",
         "the file's",
-        needs_file=True,
+        file="needed",
     ),
 }
 
@@ -197,47 +198,78 @@ def compute(atoms: Atoms, calculator: Any) -> Atoms:
     """
     from ase.calculators.singlepoint import SinglePointCalculator
 
-    name = atoms.info.get("trajectory", atoms.get_chemical_formula())
-    if len(atoms) == 0:
-        raise LabelFailureError("a structure without atoms has no label")
-    _refuse_unknown_elements(atoms, calculator, name)
+    fault = _fault_of(atoms) or _unknown_elements(atoms, calculator)
+    if fault:
+        raise LabelFailureError(f"{_title(atoms)} {fault}")
     copy = atoms.copy()
     copy.calc = calculator
     try:
         results = _results(copy, getattr(calculator, "implemented_properties", ()))
     except Exception as error:  # any calculator of the world
-        raise LabelFailureError(f"the label source failed on {name}: {_sentence(error)}") from error
+        raise LabelFailureError(
+            f"the label source failed on {_title(atoms)}: {_sentence(error)}"
+        ) from error
     if not all(np.isfinite(value).all() for value in results.values()):
-        raise LabelFailureError(f"the label source gave non-finite numbers for {name}")
+        raise LabelFailureError(f"the label source gave non-finite numbers for {_title(atoms)}")
     copy.calc = SinglePointCalculator(copy, **results)
     return copy
 
 
 def _results(atoms: Atoms, implemented: Any) -> dict[str, Any]:
-    consistent = "free_energy" in implemented
+    """Ask once; what the source has computed on the way needs no asking (nor comparing)."""
+    energy = atoms.get_potential_energy(force_consistent="free_energy" in implemented)
+    found = getattr(atoms.calc, "results", {})
     results = {
-        "energy": atoms.get_potential_energy(force_consistent=consistent),
-        "forces": atoms.get_forces(),
+        "energy": energy,
+        # forces of constrained atoms too: a label is no step of a relaxation
+        "forces": found["forces"]
+        if "forces" in found
+        else atoms.get_forces(apply_constraint=False),
     }
     if atoms.pbc.all() and "stress" in implemented:
-        results["stress"] = atoms.get_stress()
-    if "energies" in implemented:
-        energies = atoms.calc.results.get("energies")
-        tolerance = SUM_TOLERANCE * max(len(atoms), abs(results["energy"]))
-        if energies is not None and abs(np.sum(energies) - results["energy"]) <= tolerance:
-            results["energies"] = np.array(energies, dtype=float)
-    return results
+        results["stress"] = (
+            found["stress"] if "stress" in found else atoms.get_stress(apply_constraint=False)
+        )
+    energies = found.get("energies") if "energies" in implemented else None
+    if energies is not None:
+        tolerance = SUM_TOLERANCE * max(len(atoms), abs(energy))
+        if abs(np.sum(energies) - energy) <= tolerance:
+            results["energies"] = energies
+    arrays = {key: np.array(value, dtype=float) for key, value in results.items()}
+    return arrays | {"energy": float(energy)}
 
 
-def _refuse_unknown_elements(atoms: Atoms, calculator: Any, name: str) -> None:
+def _fault_of(atoms: Atoms) -> str:
+    """Say what sources would give some number for, without a word."""
+    if len(atoms) == 0:
+        return "has no atoms"
+    if not (np.isfinite(atoms.positions).all() and np.isfinite(atoms.cell.array).all()):
+        return "has positions or a cell that are not finite"
+    periodic = atoms.cell.array[atoms.pbc]
+    if np.linalg.matrix_rank(periodic) < len(periodic):
+        return (
+            f"is periodic along {len(periodic)} axes, but its cell vectors along them are zero "
+            "or lie in one plane or line"
+        )
+    return ""
+
+
+def _unknown_elements(atoms: Atoms, calculator: Any) -> str:
     known = getattr(calculator, "known_elements", None)
     unknown = sorted(set(atoms.symbols) - set(known)) if known else []
-    if unknown:
-        shown = ", ".join(known) if len(known) <= 12 else f"{len(known)} other elements"
-        raise LabelFailureError(
-            f"{name} holds {', '.join(unknown)}, the label source knows {shown}; "
-            "choose another source or another parameter file"
-        )
+    if not unknown:
+        return ""
+    shown = ", ".join(known) if len(known) <= 12 else f"{len(known)} other elements"
+    return (
+        f"holds {', '.join(unknown)}, the label source knows {shown}; choose another source or "
+        "another parameter file"
+    )
+
+
+def _title(atoms: Atoms) -> str:
+    """Return what a structure is called: its trajectory, its structure, else its formula."""
+    formula = atoms.get_chemical_formula() or "a structure"
+    return str(atoms.info.get("trajectory") or atoms.info.get("structure") or formula)
 
 
 def _sentence(error: Exception) -> str:
@@ -260,7 +292,7 @@ def sources_text() -> str:
                 known.form,
                 known.what + (" (Γ point only: convergence gate)" if known.gamma_only else ""),
                 known.elements,
-                "needed" if known.needs_file else "no",
+                known.file,
                 "ready" if ready else f"pip install 'tempermd[{known.extra}]'",
             )
         )

@@ -17,7 +17,8 @@ from tempermd.labels.cache import Label, LabelCache
 from tempermd.labels.content import Fault, content_key, content_of
 from tempermd.labels.convergence import Gate
 from tempermd.labels.frames import Frames
-from tempermd.labels.sources import Source, SourceSpec
+from tempermd.labels.isolated import isolated_energies
+from tempermd.labels.specs import Source, SourceSpec
 from tempermd.records import UserError
 
 _OURS = (
@@ -105,7 +106,7 @@ class Writer:
         named.info["source"] = self.source.name
         named.info["source_version"] = self.source.version
         named.info["source_settings"] = json.dumps(self.source.settings, sort_keys=True)
-        named.info["source_files"] = json.dumps(getattr(self.source, "files", {}), sort_keys=True)
+        named.info["source_files"] = json.dumps(self.source.files, sort_keys=True)
         if figure is not None:
             named.info["convergence_eV_per_A"] = figure
         if isinstance(found, Fault):
@@ -121,18 +122,10 @@ class Writer:
         symbols = sorted(set(frame.symbols))
         for symbol in symbols:
             if symbol not in tally.isolated_energies_eV:
-                found = _isolated_energies(self.spec, [symbol]) or {}
+                found = isolated_energies(self.spec, [symbol]) or {}
                 tally.isolated_energies_eV[symbol] = found.get(symbol)
         known = {symbol: tally.isolated_energies_eV[symbol] for symbol in symbols}
         return {symbol: energy for symbol, energy in known.items() if energy is not None}
-
-
-def _isolated_energies(spec: SourceSpec, symbols: list[str]) -> dict[str, float] | None:
-    try:
-        from tempermd.labels.isolated import isolated_energies
-    except ImportError:
-        return None
-    return isolated_energies(spec, symbols)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from ase import Atoms
 from ase.data import atomic_masses, atomic_numbers, covalent_radii
 
 from tempermd.records import UserError, atomic_write
+from tempermd.structures.fingerprints import with_images
 
 GRAMS_PER_DALTON = 1.66053906660e-24
 DENSEST_PACKING = 0.64
@@ -86,19 +87,24 @@ def spread_cell(
     UserError
         If spheres of that diameter do not fit at that density.
     """
+    check_room(symbols, density_g_cm3, min_distance_A)
     volume = volume_A3(symbols, density_g_cm3)
-    fraction = len(symbols) * math.pi / 6 * min_distance_A**3 / volume
-    if fraction > DENSEST_PACKING:
-        raise UserError(
-            f"{density_g_cm3:g} g/cm3 of {''.join(sorted(set(symbols)))} leave no room for a "
-            f"distance of {min_distance_A:g} A between all atoms; take a lower density or distance"
-        )
     shape = np.eye(3) if cubic else _random_shape(rng)
     cell = shape * volume ** (1 / 3)
     atoms = Atoms(symbols, cell=cell, pbc=True)
     atoms.set_scaled_positions(rng.uniform(size=(len(symbols), 3)))
     _push_apart(atoms, min_distance_A)
     return atoms
+
+
+def check_room(symbols: list[str], density_g_cm3: float, min_distance_A: float) -> None:
+    """Refuse a density at which spheres of a diameter cannot lie side by side."""
+    volume = volume_A3(symbols, density_g_cm3)
+    if len(symbols) * math.pi / 6 * min_distance_A**3 > DENSEST_PACKING * volume:
+        raise UserError(
+            f"{density_g_cm3:g} g/cm3 of {''.join(sorted(set(symbols)))} leave no room for a "
+            f"distance of {min_distance_A:g} A between all atoms; take a lower density or distance"
+        )
 
 
 def _random_shape(rng: np.random.Generator) -> np.ndarray:
@@ -118,18 +124,26 @@ def _random_shape(rng: np.random.Generator) -> np.ndarray:
 
 def _push_apart(atoms: Atoms, distance_A: float) -> None:
     """Move every pair that is too near along the line between the two, until none is."""
-    from ase.neighborlist import neighbor_list
+    from scipy.spatial import cKDTree
 
+    count = len(atoms)
     for _ in range(PUSHES):
-        first, vectors, lengths = neighbor_list("iDd", atoms, distance_A)
+        points, owners = with_images(atoms, distance_A)
+        pairs = cKDTree(points).query_pairs(distance_A, output_type="ndarray")
+        first, second = pairs[(pairs < count).any(axis=1)].T
         if not len(first):
+            atoms.positions = points[:count]
             return
-        lengths = np.maximum(lengths, 1e-3)
+        vectors = points[second] - points[first]
+        lengths = np.maximum(np.linalg.norm(vectors, axis=1), 1e-3)
         # a little further than asked, or pushes from many sides would take for ever
-        gaps = 1.03 * distance_A - lengths
-        shifts = -(0.5 * gaps / lengths)[:, None] * vectors
-        np.add.at(atoms.positions, first, shifts)
-        atoms.wrap()
+        shifts = (0.5 * (1.03 * distance_A - lengths) / lengths)[:, None] * vectors
+        # an atom moves for each pair it is in; its images' pairs are those of other atoms' images
+        moved = np.zeros((count, 3))
+        for own, sign in ((first, -1.0), (second, 1.0)):
+            inside = own < count
+            np.add.at(moved, owners[own[inside]], sign * shifts[inside])
+        atoms.positions = points[:count] + moved
     raise UserError(
         f"{len(atoms)} atoms could not be placed {distance_A:g} A apart in "
         f"{atoms.get_volume():.0f} A3; take a lower density or distance"

@@ -10,10 +10,11 @@ import numpy as np
 from ase import Atoms
 
 from tempermd.records import UserError
-from tempermd.structures.cells import density_g_cm3, formula_length, spread_cell, symbols_of
+from tempermd.structures.cells import check_room, density_g_cm3, spread_cell, symbols_of
 from tempermd.structures.crystals import crystal
 from tempermd.structures.defects import rattled, strained, with_vacancies
 from tempermd.structures.driver import LostError, elements_of, relaxed
+from tempermd.structures.faults import fault_of
 from tempermd.structures.runs import Block
 from tempermd.structures.specs import CrystalSpec, RandomSpec, RattleRelaxSpec
 
@@ -39,13 +40,18 @@ def frames_of(block: Block) -> Iterator[Atoms | str]:
 
 
 def elements_of_block(block: Block) -> list[str]:
-    """Return the elements of all structures of a block."""
+    """Return the elements of all structures of a block; what cannot be built is refused."""
     entry = block.entry
     if isinstance(entry, RattleRelaxSpec):
         starts = starts_of(entry)
         members = starts[block.first // entry.chains : -(-block.last // entry.chains)]
         return sorted({symbol for atoms in members for symbol in elements_of(atoms)})
-    return sorted(set(symbols_of(entry.formula, formula_length(entry.formula))))
+    if isinstance(entry, RandomSpec):
+        symbols = symbols_of(entry.formula, entry.atoms)
+        check_room(symbols, max(entry.densities_g_cm3), entry.min_distance_A)
+        return sorted(set(symbols))
+    built = [crystal(name, entry.formula, entry.atoms, entry.a_A) for name in entry.names]
+    return elements_of(built[0])
 
 
 def _random_frames(block: Block, item: int, rng: np.random.Generator) -> Iterator[Atoms]:
@@ -100,9 +106,10 @@ def _chain_frames(block: Block, item: int, rng: np.random.Generator) -> Iterator
     }
     for turn in range(entry.rounds):
         shaken = rattled(strained(atoms, entry.strain, rng), entry.rattle_A, rng)
-        atoms = relaxed(shaken, block.potential, [entry.relax_steps])[0]
-        frame = atoms.copy()
-        frame.info |= {"round": turn + 1} | _density(atoms)
+        frame = relaxed(shaken, block.potential, [entry.relax_steps])[0]
+        frame.info |= {"round": turn + 1} | _density(frame)
+        if fault_of(frame, block.closest, driven=True) is None:
+            atoms = frame.copy()
         yield frame
 
 

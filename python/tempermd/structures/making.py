@@ -65,7 +65,7 @@ def make(spec: StructureSpec, output: Path | str, workers: int | None = None) ->
         raise UserError(f"{output}: structures are written as .extxyz (or .xyz)")
     runs = runs_of(spec)
     keys = [key_of(run) for run in runs]
-    made_from = sha256_json([keys, spec.closest, spec.duplicate_tolerance_A])
+    made_from = sha256_json([keys, spec.duplicate_tolerance_A])
     record_path = output.with_name(output.name + ".json")
     with only_one(output):
         done = _finished(record_path, output, made_from)
@@ -111,34 +111,35 @@ def _make_parts(
     spec: StructureSpec, runs: list[Run], keys: list[str], folder: Path, workers: int | None
 ) -> None:
     tasks = [
-        (run, key, str(folder), spec.closest)
+        (run, key, str(folder))
         for run, key in zip(runs, keys, strict=True)
         if not has_part(folder, key)
     ]
     if not tasks:
         return
-    _check_driver(spec, [run for run, *_ in tasks])
+    _check(spec, [run for run, *_ in tasks])
     for _ in run_tasks(_make_part, tasks, workers=workers, title="structures"):
         pass
 
 
-def _check_driver(spec: StructureSpec, runs: list[Run]) -> None:
-    """Refuse a driver that does not know the elements or does not run, before all the work."""
-    wanted = {tuple(_elements(run)) for run in runs if run.potential is not None}
-    for symbols in sorted(wanted):
+def _check(spec: StructureSpec, runs: list[Run]) -> None:
+    """Refuse what cannot be made, and a driver that does not run, before all the work."""
+    driven = [(tuple(_elements(run)), run.potential is not None) for run in runs]
+    for symbols in sorted({symbols for symbols, moved in driven if moved}):
         pair_commands(spec.driver, symbols)
         try_out(spec.driver, list(symbols))
 
 
 def _elements(run: Run) -> list[str]:
+    """Return the elements of a run; what cannot be built is refused here."""
     if isinstance(run, Block):
         return chains.elements_of_block(run)
     return elements_of(sampling.start_of(run))
 
 
-def _make_part(task: tuple[Run, str, str, float]) -> None:
+def _make_part(task: tuple[Run, str, str]) -> None:
     """Make the frames of one run, judge them, and leave them as a part."""
-    run, key, folder, closest = task
+    run, key, folder = task
     driven = not (isinstance(run, Block) and isinstance(run.entry, CrystalSpec))
     maker = chains.frames_of if isinstance(run, Block) else sampling.frames_of
     frames, dropped = [], Counter()
@@ -147,7 +148,7 @@ def _make_part(task: tuple[Run, str, str, float]) -> None:
             dropped[f"given up by LAMMPS: {frame}"] += 1
             continue
         moved = driven and bool(frame.info.get("relax_steps", 1))
-        fault = fault_of(frame, closest, driven=moved)
+        fault = fault_of(frame, run.closest, driven=moved)
         if fault is None:
             frames.append(frame)
         else:

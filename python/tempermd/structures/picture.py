@@ -28,7 +28,7 @@ SAMPLE = 2000
 MOST_BONDS = 8
 NEAREST_EDGES_A = np.arange(0.6, 4.0001, 0.02)
 PAIR_EDGES_A = np.arange(0.0, 6.0001, 0.05)
-DENSITY_STEP_G_CM3 = 0.1
+DENSITY_STEP_G_CM3 = 0.05
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Survey:
         self.names[kind].add(str(atoms.info.get("structure", "")))
         self.groups[kind].add(str(atoms.info.get("trajectory", self.frames.total())))
         if atoms.pbc.all():
-            self.densities[kind][int(density_g_cm3(atoms) / DENSITY_STEP_G_CM3)] += 1
+            self.densities[kind][round(density_g_cm3(atoms) / DENSITY_STEP_G_CM3)] += 1
         # reservoir sampling: every frame has the same chance, however many there are
         if len(self.looks) < self.sample:
             self.looks.append(_look(atoms, kind))
@@ -111,30 +111,35 @@ class Survey:
         return Table(title="What there is", head=head, rows=rows)
 
     def _density(self) -> list[Figure]:
-        traces = []
-        for kind, counts in sorted(self.densities.items()):
-            steps = sorted(counts)
-            centres = [round((step + 0.5) * DENSITY_STEP_G_CM3, 6) for step in steps]
-            traces.append(_bars(kind, centres, [counts[step] for step in steps]))
-        if not traces:
+        if not self.densities:
             return []
+        traces = []
+        # kinds without a density too, so that a kind has one colour in all figures
+        for kind in sorted(self.frames):
+            counts = self.densities.get(kind, Counter())
+            places = [round(step * DENSITY_STEP_G_CM3, 6) for step in sorted(counts)]
+            traces.append(_bars(kind, places, [counts[step] for step in sorted(counts)]))
         layout = _axes("density (g/cm³)", "frames") | {"barmode": "stack"}
         note = "Cells that are periodic in all directions."
         return [Figure(title="Frames by density", data=traces, layout=layout, note=note)]
 
     def _distances(self) -> list[Figure]:
-        by_kind: dict[str, list[_Look]] = defaultdict(list)
+        by_kind: dict[str, list[_Look]] = {kind: [] for kind in sorted(self.frames)}
         for look in self.looks:
             by_kind[look.kind].append(look)
         bonds, close, pairs = [], [], []
         numbers = [*map(str, range(MOST_BONDS)), f"{MOST_BONDS}+"]
-        for kind, looks in sorted(by_kind.items()):
-            n_atoms = sum(look.atoms for look in looks)
-            share = 100 * sum(look.bonds for look in looks) / n_atoms
+        for kind, looks in by_kind.items():
+            n_atoms = max(1, sum(look.atoms for look in looks))
+            share = 100 * _sum(looks, "bonds", MOST_BONDS + 1) / n_atoms
             bonds.append(_bars(kind, numbers, np.round(share, 3).tolist()))
-            near = sum(look.nearest for look in looks) / n_atoms / np.diff(NEAREST_EDGES_A)
+            near = (
+                _sum(looks, "nearest", len(NEAREST_EDGES_A) - 1)
+                / n_atoms
+                / np.diff(NEAREST_EDGES_A)
+            )
             close.append(_line(kind, NEAREST_EDGES_A, near))
-            pair = sum(look.pairs for look in looks) / n_atoms / np.diff(PAIR_EDGES_A)
+            pair = _sum(looks, "pairs", len(PAIR_EDGES_A) - 1) / n_atoms / np.diff(PAIR_EDGES_A)
             pairs.append(_line(kind, PAIR_EDGES_A, pair))
         bond_note = (
             f"Two atoms are bonded below {BOND_FACTOR:.3f} times the sum of their covalent radii "
@@ -165,7 +170,7 @@ class Survey:
         spread = ((prints - prints.mean(axis=0)) ** 2).sum()
         part = 100 * (places**2).sum(axis=0) / spread if spread > 0 else np.zeros(2)
         traces = []
-        for kind in sorted({look.kind for look in self.looks}):
+        for kind in sorted(self.frames):
             members = [number for number, look in enumerate(self.looks) if look.kind == kind]
             traces.append(
                 {
@@ -249,6 +254,10 @@ def _look(atoms: Atoms, kind: str) -> _Look:
         pairs=pairs,
         atoms=len(atoms),
     )
+
+
+def _sum(looks: list[_Look], name: str, length: int) -> np.ndarray:
+    return sum((getattr(look, name) for look in looks), np.zeros(length))
 
 
 def _bars(name: str, x: list[Any], y: list[float]) -> dict[str, Any]:

@@ -33,6 +33,7 @@ class Trajectory(Spec):
     seed: int
     potential: PotentialSpec
     temperature_K: float
+    closest: float
     strain: float = 0.0
     density_g_cm3: float | None = None
     info: dict[str, str | float]
@@ -47,6 +48,7 @@ class Block(Spec):
     first: int
     last: int
     seed: int
+    closest: float
     potential: PotentialSpec | None = None
 
 
@@ -115,6 +117,7 @@ def _runs_at(
                     seed=seed_of(spec.seed, kind, number, temperature_K, repeat, *strained),
                     potential=spec.driver,
                     temperature_K=temperature_K,
+                    closest=spec.closest,
                     strain=strain,
                     info={
                         "kind": kind,
@@ -136,6 +139,7 @@ def _melts(spec: StructureSpec) -> Iterator[Trajectory]:
                         seed=seed_of(spec.seed, "melt", number, density, anneal_K, repeat),
                         potential=spec.driver,
                         temperature_K=anneal_K,
+                        closest=spec.closest,
                         density_g_cm3=density,
                         info={
                             "kind": "melt_quench",
@@ -162,6 +166,7 @@ def _blocks(spec: StructureSpec) -> Iterator[Block]:
                     first=first,
                     last=min(items, first + step),
                     seed=spec.seed,
+                    closest=spec.closest,
                     potential=spec.driver if relaxes else None,
                 )
 

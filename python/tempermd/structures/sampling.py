@@ -32,7 +32,7 @@ def frames_of(run: Trajectory) -> Iterator[Atoms | str]:
         write_data(folder / "start.data", start)
         (folder / "driver.inc").write_text(include_text(run.potential, elements_of(start)))
         script, variables = _script(run, start)
-        arguments = ["-in", str(lmp.inputs_folder() / script), "-log", "none", "-screen", "none"]
+        arguments = ["-in", str(lmp.inputs_folder() / script), "-log", "none"]
         fixed = {"data": "start.data", "dump": "frames", "driver": "driver.inc"}
         for name, value in (fixed | variables).items():
             arguments += ["-var", name, value]

@@ -9,6 +9,7 @@ from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from tempermd.pair_styles import PotentialSpec
 from tempermd.records import Spec
+from tempermd.structures.fingerprints import TOLERANCE_A
 
 Densities = Annotated[list[PositiveFloat], Field(min_length=1)]
 Temperatures = Annotated[list[PositiveFloat], Field(min_length=1)]
@@ -143,7 +144,9 @@ class StructureSpec(Spec):
         0.6, ge=0, lt=1, description="nearer than so many sums of covalent radii is an overlap"
     )
     duplicate_tolerance_A: float = Field(
-        0.01, ge=0, description="rms difference of fingerprints of near-duplicates; 0 keeps all"
+        TOLERANCE_A,
+        ge=0,
+        description="rms difference of fingerprints of near-duplicates; 0 keeps all",
     )
     tubes: list[TubeSpec] = Field([])
     fullerenes: list[FullereneSpec] = Field([])

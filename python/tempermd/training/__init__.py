@@ -33,12 +33,12 @@ from tempermd.training.data import (
 from tempermd.training.errors import Errors, evaluate
 from tempermd.training.graphs import predict
 from tempermd.training.models import (
-    LIGHTNING_MODULE,
     ModelSpec,
     builder_config,
     config_of_checkpoint,
     energy_only,
     energy_shifts,
+    lightning_module,
     load_checkpoint,
     spec_of_config,
     take_weights,
@@ -290,7 +290,7 @@ def _build_module(
             energy_scale_eV=force_rms(data.train),
             energy_shifts_eV=reference_energies(structures, labels_eV, model_spec.type_names),
         )
-        return config, _lightning_module(config, request.spec.training)
+        return config, lightning_module(config, request.spec.training)
     parent = load_checkpoint(request.parent)
     predicted_eV = np.array(
         [predict(energy_only(parent), one.graph).energy_eV for one in data.train]
@@ -299,33 +299,9 @@ def _build_module(
     old = energy_shifts(parent)
     shifts = {name: old[name] + change[name] for name in model_spec.type_names}
     config = parent_config | {"per_type_energy_shifts": shifts}
-    module = _lightning_module(config, request.spec.training)
+    module = lightning_module(config, request.spec.training)
     take_weights(module, parent)
     return config, module
-
-
-def _lightning_module(config: dict[str, Any], spec: TrainingSpec) -> Any:
-    from nequip.train import EMALightningModule
-    from nequip.utils import get_current_code_versions
-
-    weights = {"total_energy": spec.energy_weight, "forces": spec.force_weight}
-    metrics = {"_target_": "nequip.train.EnergyForceMetrics", "coeffs": {"forces_rmse": 1.0}}
-    return EMALightningModule(
-        ema_decay=spec.ema_decay,
-        model=config,
-        num_datasets={"train": 1, "val": 1, "test": 0, "predict": 0},
-        optimizer={"_target_": "torch.optim.Adam", "lr": spec.learning_rate},
-        loss={"_target_": "nequip.train.EnergyForceLoss", "coeffs": weights},
-        val_metrics=metrics,
-        # what nequip's own loaders look for in a checkpoint
-        info_dict={
-            "versions": get_current_code_versions(verbose=False),
-            "training_module": {"_target_": LIGHTNING_MODULE},
-            "data": {},
-            "trainer": {},
-            "runs": ["train"],
-        },
-    )
 
 
 def _schedule(spec: TrainingSpec, n_train: int, n_val: int) -> Schedule:

@@ -17,8 +17,11 @@ from tempermd.records import Spec, UserError, parse_spec
 if TYPE_CHECKING:
     import torch
 
+    from tempermd.training.specs import TrainingSpec
+
 _SHIFTS = "per_type_energy_scale_shift.shifts"
 BUILDER = "nequip.model.NequIPGNNModel"
+SOFTPLUS_BUILDER = "tempermd.training.softplus.softplus_model"
 LIGHTNING_MODULE = "nequip.train.EMALightningModule"
 
 
@@ -94,7 +97,7 @@ def builder_config(
 
 def spec_of_config(config: Mapping[str, Any], origin: str) -> ModelSpec:
     """Read our hyperparameters back from a checkpoint's builder arguments."""
-    if config.get("_target_") != BUILDER:
+    if config.get("_target_") not in (BUILDER, SOFTPLUS_BUILDER):
         raise UserError(
             f"{origin}: its model was built by {config.get('_target_')}, and only models of "
             f"{BUILDER} can be fine-tuned here; fine-tune it with nequip-train"
@@ -105,6 +108,31 @@ def spec_of_config(config: Mapping[str, Any], origin: str) -> ModelSpec:
         if nequip_name in config:
             known[name] = config[nequip_name]
     return parse_spec(known, ModelSpec, origin)
+
+
+def lightning_module(config: dict[str, Any], spec: TrainingSpec) -> Any:
+    """Return nequip's Lightning module around a new model of these builder arguments."""
+    from nequip.train import EMALightningModule
+    from nequip.utils import get_current_code_versions
+
+    weights = {"total_energy": spec.energy_weight, "forces": spec.force_weight}
+    metrics = {"_target_": "nequip.train.EnergyForceMetrics", "coeffs": {"forces_rmse": 1.0}}
+    return EMALightningModule(
+        ema_decay=spec.ema_decay,
+        model=config,
+        num_datasets={"train": 1, "val": 1, "test": 0, "predict": 0},
+        optimizer={"_target_": "torch.optim.Adam", "lr": spec.learning_rate},
+        loss={"_target_": "nequip.train.EnergyForceLoss", "coeffs": weights},
+        val_metrics=metrics,
+        # what nequip's own loaders look for in a checkpoint
+        info_dict={
+            "versions": get_current_code_versions(verbose=False),
+            "training_module": {"_target_": LIGHTNING_MODULE},
+            "data": {},
+            "trainer": {},
+            "runs": ["train"],
+        },
+    )
 
 
 def load_checkpoint(path: Path | str) -> torch.nn.Module:
@@ -173,6 +201,12 @@ def take_weights(module: Any, parent: torch.nn.Module) -> None:
     for name, value in model.state_dict().items():
         if name.endswith(_SHIFTS):
             weights[name] = value
+    set_weights(module, weights)
+
+
+def set_weights(module: Any, weights: Mapping[str, torch.Tensor]) -> None:
+    """Set a Lightning module's weights, raw and EMA alike."""
+    (model,) = module.model.values()
     model.load_state_dict(weights)
     module.ema.num_updates = 0  # the next update copies instead of averaging
     module.ema.update_parameters(module.model)
