@@ -28,13 +28,14 @@ from tempermd.dataset.frames import labels_of, source_of
 from tempermd.dataset.importing import ImportSpec, iter_imported
 from tempermd.dataset.lmdb_files import index_path
 from tempermd.dataset.splits import FrameKey, assign, frame_key, with_contents
-from tempermd.dataset.writing import check_space, full_disk_named, one_process, open_writer
+from tempermd.dataset.writing import check_space, full_disk_named, open_writer
 from tempermd.engine import Meter
 from tempermd.records import (
     Record,
     Spec,
     UserError,
     new_folder,
+    only_one,
     read_record,
     sha256_file,
     sha256_json,
@@ -174,7 +175,7 @@ def build_dataset(
     )
     if _is_finished(output, request):
         return output
-    with one_process(output), full_disk_named(output):
+    with only_one(output), full_disk_named(output):
         index = _read_index(files, len(inputs), spec)
         references, kinds = choose_references(index.energies, spec.references)
         plan = _plan(index, spec, references)
