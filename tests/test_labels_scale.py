@@ -26,8 +26,7 @@ from tempermd.labels import FrameFiles, GateSpec, LabelOptions, SourceSpec
 from tempermd.labels.cache import LabelCache
 from tempermd.labels.content import CLOSEST_FRACTION, content_key, fault_of
 from tempermd.labels.filling import Filling
-from tempermd.labels.lock import only_one
-from tempermd.records import UserError, sha256_file
+from tempermd.records import UserError, only_one, sha256_file
 
 SPRING = SourceSpec(name="ase:made_sources:Spring", settings={"k": 2.0})
 BAD = {"He": "not converged", "Ne": "process died", "Ar": "non-finite numbers"} | {

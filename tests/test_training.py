@@ -24,7 +24,7 @@ from tempermd.training import (
     resolved_spec,
     train,
 )
-from tempermd.training.data import reference_energies, subset
+from tempermd.training.data import FramesInMemory, gather_statistics, subset
 from tempermd.training.models import config_of_checkpoint, energy_shifts
 from training_cases import morse_frames, shifted, write_case
 
@@ -161,10 +161,15 @@ def test_rate_follows_warm_up_and_cosine() -> None:
 def test_reference_energies_recover_known_ones() -> None:
     """Oracle: energies built from known references come back."""
     from ase import Atoms
+    from ase.calculators.singlepoint import SinglePointCalculator
 
     frames = [Atoms(f"C{c}H{h}") for c, h in ((1, 4), (2, 2), (2, 6), (6, 6))]
-    energies = [-7.5 * a.symbols.count("C") - 2.25 * a.symbols.count("H") for a in frames]
-    found = reference_energies(frames, np.array(energies), ["H", "C", "O"])
+    for atoms in frames:
+        energy = -7.5 * atoms.symbols.count("C") - 2.25 * atoms.symbols.count("H")
+        forces = np.zeros((len(atoms), 3))
+        atoms.calc = SinglePointCalculator(atoms, energy=energy, forces=forces)
+    names = ["H", "C", "O"]
+    found = gather_statistics(FramesInMemory(frames, names, 2.0), names).energies_per_type(names)
     assert found == pytest.approx({"H": -2.25, "C": -7.5, "O": 0.0})
 
 
@@ -337,7 +342,7 @@ def test_refuses_missing_empty_and_foreign_data(tmp_path: Path) -> None:
         train(spec, tmp_path / "out", **QUIET)
     for text in ("", "this is no extxyz\n"):
         (tmp_path / "val.xyz").write_text(text)
-        with pytest.raises(UserError, match=r"val.xyz: (holds no frames|cannot be read)"):
+        with pytest.raises(UserError, match=r"val.xyz: (holds no frames|frame 0 cannot be read)"):
             train(spec, tmp_path / "out2", **QUIET)
         shutil.rmtree(tmp_path / "out2", ignore_errors=True)
 

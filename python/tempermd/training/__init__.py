@@ -10,9 +10,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from tempermd.dataset import read_labelled
 from tempermd.records import (
     UserError,
     read_record,
@@ -21,28 +18,8 @@ from tempermd.records import (
     write_record,
     write_spec,
 )
-from tempermd.training.data import (
-    LabelledFrame,
-    average_neighbors,
-    force_rms,
-    reference_energies,
-    subset,
-    to_labelled,
-    to_nequip,
-)
 from tempermd.training.errors import Errors, evaluate
-from tempermd.training.graphs import predict
-from tempermd.training.models import (
-    ModelSpec,
-    builder_config,
-    config_of_checkpoint,
-    energy_only,
-    energy_shifts,
-    lightning_module,
-    load_checkpoint,
-    spec_of_config,
-    take_weights,
-)
+from tempermd.training.models import ModelSpec, load_checkpoint
 from tempermd.training.specs import (
     DataSpec,
     Training,
@@ -52,6 +29,7 @@ from tempermd.training.specs import (
     resolved_spec,
     with_paths,
 )
+from tempermd.training.start import Data, build_module, read_data, starting_point
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -133,13 +111,6 @@ class _Request:
     progress: bool
 
 
-@dataclass(frozen=True)
-class _Data:
-    train: list[LabelledFrame]
-    val: list[LabelledFrame]
-    test: list[LabelledFrame] | None
-
-
 def _run(request: _Request) -> Path:
     inputs = _inputs(request.spec, request.parent)
     best = request.folder / "best.ckpt"
@@ -209,18 +180,13 @@ def _train_and_judge(request: _Request, inputs: TrainingInputs) -> Training:
     from tempermd.training.products import speed_up
 
     spec, folder = request.spec.training, request.folder
-    config, model_spec = _starting_point(request)
-    data = _read_data(request.spec.data, model_spec)
-    config, module = _build_module(request, config, model_spec, data)
+    start = starting_point(request.spec, request.parent)
+    data = read_data(request.spec.data, start.model, progress=request.progress)
+    config, module = build_module(start, spec, data.train, progress=request.progress)
     if request.device == "cpu":
         speed_up(module.model)
     schedule = _schedule(spec, len(data.train), len(data.val))
-    batches = Batches(
-        [to_nequip(one) for one in data.train],
-        [to_nequip(one) for one in data.val],
-        spec.batch_size,
-        spec.seed,
-    )
+    batches = Batches(data.train, data.val, spec.batch_size, spec.seed)
     try:
         keeper = fit(
             module,
@@ -242,66 +208,6 @@ def _train_and_judge(request: _Request, inputs: TrainingInputs) -> Training:
             "learning_rate or gradient_clip, or raise warmup_steps"
         )
     return _describe(request, inputs, config, module, data, keeper)
-
-
-def _starting_point(request: _Request) -> tuple[dict[str, Any] | None, ModelSpec]:
-    """Return the parent's builder arguments, if any, and the hyperparameters."""
-    spec = request.spec.model
-    if request.parent is None:
-        if spec is None:
-            raise UserError("key 'model' is missing: training from scratch needs a [model] table")
-        return None, spec
-    config = config_of_checkpoint(request.parent)
-    parent_spec = spec_of_config(config, str(request.parent))
-    for name in ModelSpec.model_fields if spec is not None else ():
-        asked, given = getattr(spec, name), getattr(parent_spec, name)
-        if asked != given:
-            raise UserError(
-                f"fine-tuning keeps the parent's model: {name} is {given} in {request.parent}, "
-                f"but {asked} in the spec; set it to {given} or leave [model] out"
-            )
-    return config, parent_spec
-
-
-def _read_data(spec: DataSpec, model: ModelSpec) -> _Data:
-    def read(path: str) -> list[LabelledFrame]:
-        frames = read_labelled(path)
-        if path == spec.train:
-            frames = subset(frames, spec.n_train, spec.subset_seed, path)
-        return to_labelled(frames, model.type_names, model.cutoff_A)
-
-    return _Data(read(spec.train), read(spec.val), None if spec.test is None else read(spec.test))
-
-
-def _build_module(
-    request: _Request, parent_config: dict[str, Any] | None, model_spec: ModelSpec, data: _Data
-) -> tuple[dict[str, Any], Any]:
-    """Return builder arguments and nequip's Lightning module, with the parent's weights."""
-    from nequip.utils.global_state import set_global_state
-
-    set_global_state()
-    structures = [one.atoms for one in data.train]
-    labels_eV = np.array([one.energy_eV for one in data.train])
-    if parent_config is None:
-        config = builder_config(
-            model_spec,
-            seed=request.spec.training.seed,
-            avg_num_neighbors=average_neighbors(data.train),
-            energy_scale_eV=force_rms(data.train),
-            energy_shifts_eV=reference_energies(structures, labels_eV, model_spec.type_names),
-        )
-        return config, lightning_module(config, request.spec.training)
-    parent = load_checkpoint(request.parent)
-    predicted_eV = np.array(
-        [predict(energy_only(parent), one.graph).energy_eV for one in data.train]
-    )
-    change = reference_energies(structures, labels_eV - predicted_eV, model_spec.type_names)
-    old = energy_shifts(parent)
-    shifts = {name: old[name] + change[name] for name in model_spec.type_names}
-    config = parent_config | {"per_type_energy_shifts": shifts}
-    module = lightning_module(config, request.spec.training)
-    take_weights(module, parent)
-    return config, module
 
 
 def _schedule(spec: TrainingSpec, n_train: int, n_val: int) -> Schedule:
@@ -330,11 +236,11 @@ def _describe(
     inputs: TrainingInputs,
     config: dict[str, Any],
     module: Any,
-    data: _Data,
+    data: Data,
     keeper: Keeper,
 ) -> Training:
     best = load_checkpoint(request.folder / "best.ckpt")
-    test = None if data.test is None else evaluate(best, [one.atoms for one in data.test])
+    test = None if data.test is None else evaluate(best, data.test.structures())
     last = keeper.rows[-1]
     scales = config["per_type_energy_scales"]
     return Training(
@@ -352,7 +258,7 @@ def _describe(
         n_epochs=int(last["epoch"]),
         best_epoch=keeper.best_epoch,
         best_step=keeper.best_step,
-        val=evaluate(best, [one.atoms for one in data.val]),
+        val=evaluate(best, data.val.structures()),
         test=test,
         wall_s=keeper.train_s,
         core_s=keeper.core_s,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from tempermd.dataset import check_labels, read_labelled
+from tempermd.dataset import iter_labelled
+from tempermd.dataset.frames import check_frame_labels
 from tempermd.records import Record
 from tempermd.training.graphs import build_graph, predict
 from tempermd.training.models import energy_only, load_checkpoint
@@ -29,41 +30,58 @@ class Errors(Record):
     energy_mae_meV_per_atom: float
 
 
-def evaluate(model: Any, frames: Sequence[Atoms] | Path | str) -> Errors:
-    """Return a model's errors on labelled structures.
+def evaluate(model: Any, frames: Iterable[Atoms] | Path | str) -> Errors:
+    """Return a model's errors on labelled structures, one of which is in memory at a time.
 
     Parameters
     ----------
     model
         A checkpoint's path, an eager nequip model, or any ASE calculator.
     frames
-        Structures with a calculator that holds energy and forces, or an extxyz file.
+        Structures with a calculator that holds energy and forces, or a file (extxyz, LMDB).
     """
-    frames = read_labelled(frames) if isinstance(frames, str | Path) else list(frames)
-    check_labels(frames, "structures to evaluate")
-    results = [atoms.calc.results for atoms in frames]
-    n_atoms = np.array([len(atoms) for atoms in frames])
-    energies, forces = _predictions(model, frames)
-    energy_errors = 1000 * (energies - [one["energy"] for one in results]) / n_atoms
-    force_errors = np.concatenate(forces) - np.concatenate([one["forces"] for one in results])
+    predict_one = _predictor(model)
+    energy_errors, force_errors = [], []
+    for atoms in _checked(frames):
+        energy_eV, forces_eV_A = predict_one(atoms)
+        labels = atoms.calc.results
+        energy_errors.append(1000 * (energy_eV - labels["energy"]) / len(atoms))
+        force_errors.append(forces_eV_A - labels["forces"])
+    per_atom, components = np.array(energy_errors, dtype=float), np.concatenate(force_errors)
     return Errors(
-        n_frames=len(frames),
-        force_rmse_eV_per_A=float(np.sqrt((force_errors**2).mean())),
-        force_mae_eV_per_A=float(np.abs(force_errors).mean()),
-        energy_rmse_meV_per_atom=float(np.sqrt((energy_errors**2).mean())),
-        energy_mae_meV_per_atom=float(np.abs(energy_errors).mean()),
+        n_frames=len(energy_errors),
+        force_rmse_eV_per_A=float(np.sqrt((components**2).mean())),
+        force_mae_eV_per_A=float(np.abs(components).mean()),
+        energy_rmse_meV_per_atom=float(np.sqrt((per_atom**2).mean())),
+        energy_mae_meV_per_atom=float(np.abs(per_atom).mean()),
     )
 
 
-def _predictions(model: Any, frames: Sequence[Atoms]) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Return energies (F,) in eV and forces, (N, 3) in eV/Å per frame."""
+def _checked(frames: Iterable[Atoms] | Path | str) -> Iterator[Atoms]:
+    if isinstance(frames, str | Path):
+        yield from iter_labelled(frames)
+        return
+    for number, atoms in enumerate(frames):
+        check_frame_labels(atoms, f"structures to evaluate: frame {number}")
+        yield atoms
+
+
+def _predictor(model: Any) -> Callable[[Atoms], tuple[float, np.ndarray]]:
+    """Return a function from a structure to its energy (eV) and forces (N, 3) (eV/Å)."""
     if hasattr(model, "get_property"):
-        copies = [atoms.copy() for atoms in frames]
-        forces = [model.get_property("forces", atoms).copy() for atoms in copies]
-        return np.array([model.get_property("energy", atoms) for atoms in copies]), forces
+
+        def by_calculator(atoms: Atoms) -> tuple[float, np.ndarray]:
+            copy = atoms.copy()
+            forces = model.get_property("forces", copy).copy()
+            return model.get_property("energy", copy), forces
+
+        return by_calculator
     if isinstance(model, str | Path):
         model = load_checkpoint(model)
-    inner = energy_only(model)
-    cutoff_A = float(model.metadata["r_max"])
-    found = [predict(inner, build_graph(a, model.type_names, cutoff_A)) for a in frames]
-    return np.array([one.energy_eV for one in found]), [one.forces_eV_A for one in found]
+    inner, cutoff_A = energy_only(model), float(model.metadata["r_max"])
+
+    def by_model(atoms: Atoms) -> tuple[float, np.ndarray]:
+        found = predict(inner, build_graph(atoms, model.type_names, cutoff_A))
+        return found.energy_eV, found.forces_eV_A
+
+    return by_model

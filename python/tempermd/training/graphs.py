@@ -108,3 +108,16 @@ def predict(model: Model, graph: Graph, device: str = "cpu") -> Prediction:
         virial_eV=0.5 * (virial + virial.T).cpu().numpy(),
         atomic_energies_eV=atomic_energy.detach().reshape(-1).cpu().numpy(),
     )
+
+
+def predict_energy(model: Model, graph: Graph) -> float:
+    """Return the total energy of an energy-only model, eV: what `predict` gives, without forces."""
+    import torch
+
+    inputs = {
+        "edge_index": torch.tensor(graph.edge_index),
+        "atom_types": torch.tensor(graph.types),
+        "edge_vectors": torch.tensor(graph.edge_vectors_A, dtype=torch.float64),
+    }
+    with torch.no_grad():
+        return float(model(inputs)["atomic_energy"].sum())

@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 
     from lightning.pytorch.callbacks import Callback
 
-Frame = dict[str, torch.Tensor]
+    from tempermd.training.data import Frames
 
 
 class Batches(lightning.LightningDataModule):
-    """Frames with ready neighbor lists, shuffled by a generator that checkpoints carry."""
+    """Frames with neighbor lists, shuffled by a generator that checkpoints carry."""
 
-    def __init__(self, train: list[Frame], val: list[Frame], batch_size: int, seed: int) -> None:
+    def __init__(self, train: Frames, val: Frames, batch_size: int, seed: int) -> None:
         super().__init__()
         self.frames = {"train": train, "val": val}
         self.batch_size = batch_size
@@ -116,7 +116,7 @@ def lightning_noise_explained() -> Iterator[None]:
     import logging
 
     reasons = {
-        # frames and neighbor lists are in memory: workers would only cost start-up time
+        # reading a frame and its neighbor list costs far less than a step: no need of workers
         r".*does not have many workers.*": UserWarning,
         # a raised Lightning version's own use of a torch API (pytorch-lightning #21326)
         r".*isinstance\(treespec, LeafSpec\).*": FutureWarning,

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class DataSpec(Spec):
-    """Files of labelled structures (extxyz), relative to the spec file."""
+    """Files of labelled structures (extxyz, or LMDB, which is streamed), relative to the spec."""
 
     train: str
     val: str

@@ -1,0 +1,102 @@
+"""What a training starts from: its data, the model's builder arguments, and weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from tempermd.records import UserError
+from tempermd.training.data import Frames, check_streamed, gather_statistics, read_frames
+from tempermd.training.models import (
+    ModelSpec,
+    builder_config,
+    config_of_checkpoint,
+    energy_only,
+    energy_shifts,
+    lightning_module,
+    load_checkpoint,
+    spec_of_config,
+    take_weights,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tempermd.training.specs import DataSpec, TrainingSpec, TrainSpec
+
+
+@dataclass(frozen=True)
+class Data:
+    """The parts of a training's data."""
+
+    train: Frames
+    val: Frames
+    test: Frames | None
+
+
+@dataclass(frozen=True)
+class Start:
+    """Hyperparameters, and the parent with its builder arguments where there is one."""
+
+    model: ModelSpec
+    parent: Path | None
+    parent_config: dict[str, Any] | None
+
+
+def starting_point(spec: TrainSpec, parent: Path | None) -> Start:
+    """Return what the spec or the parent says of the model; refuse where they disagree."""
+    if parent is None:
+        if spec.model is None:
+            raise UserError("key 'model' is missing: training from scratch needs a [model] table")
+        return Start(spec.model, None, None)
+    config = config_of_checkpoint(parent)
+    parent_spec = spec_of_config(config, str(parent))
+    for name in ModelSpec.model_fields if spec.model is not None else ():
+        asked, given = getattr(spec.model, name), getattr(parent_spec, name)
+        if asked != given:
+            raise UserError(
+                f"fine-tuning keeps the parent's model: {name} is {given} in {parent}, "
+                f"but {asked} in the spec; set it to {given} or leave [model] out"
+            )
+    return Start(parent_spec, parent, config)
+
+
+def read_data(spec: DataSpec, model: ModelSpec, *, progress: bool) -> Data:
+    """Open all parts of the data; those that are streamed are checked in one pass."""
+    kind = model.type_names, model.cutoff_A
+    train = read_frames(spec.train, *kind, spec.n_train, spec.subset_seed)
+    val = read_frames(spec.val, *kind)
+    test = None if spec.test is None else read_frames(spec.test, *kind)
+    for name, part in (("val", val), ("test", test)):
+        if part is not None:
+            check_streamed(part, model.type_names, name, progress=progress)
+    return Data(train, val, test)
+
+
+def build_module(
+    start: Start, spec: TrainingSpec, frames: Frames, *, progress: bool
+) -> tuple[dict[str, Any], Any]:
+    """Return builder arguments and nequip's Lightning module, with the parent's weights."""
+    from nequip.utils.global_state import set_global_state
+
+    set_global_state()
+    names = start.model.type_names
+    if start.parent is None:
+        found = gather_statistics(frames, names, progress=progress)
+        config = builder_config(
+            start.model,
+            seed=spec.seed,
+            avg_num_neighbors=found.avg_num_neighbors,
+            energy_scale_eV=found.force_rms_eV_A,
+            energy_shifts_eV=found.energies_per_type(names),
+        )
+        return config, lightning_module(config, spec)
+    parent = load_checkpoint(start.parent)
+    old = energy_shifts(parent)
+    found = gather_statistics(frames, names, energy_only(parent), progress=progress)
+    change = found.energies_per_type(names)
+    shifts = {name: old[name] + change[name] for name in names}
+    config = start.parent_config | {"per_type_energy_shifts": shifts}
+    module = lightning_module(config, spec)
+    take_weights(module, parent)
+    return config, module
