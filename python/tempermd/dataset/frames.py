@@ -249,27 +249,12 @@ def other_names(atoms: Atoms, label: str) -> str:
 
 def check_structure(atoms: Atoms, origin: str) -> None:
     """Refuse positions or cells that are not finite, a flat cell, and overlapping atoms."""
-    from ase.data import covalent_radii
+    from tempermd.labels.content import OVERLAP, fault_of
 
-    from tempermd.labels.content import CLOSEST_FRACTION
-
-    if len(atoms) == 0:
-        raise UserError(f"{origin} has no atoms")
-    if not (np.isfinite(atoms.positions).all() and np.isfinite(atoms.cell.array).all()):
-        raise UserError(f"{origin}: positions or cell not finite (NaN or Inf)")
-    if atoms.pbc.any() and abs(np.linalg.det(complete_cell(atoms))) < 1e-3:
-        raise UserError(f"{origin}: periodic, but its cell has no volume; give it a cell")
-    radii = covalent_radii[atoms.numbers]
-    first, second, distances = close_pairs(atoms, 2 * CLOSEST_FRACTION * float(radii.max()))
-    limits = CLOSEST_FRACTION * (radii[first] + radii[second])
-    bad = np.flatnonzero(distances < limits)
-    if len(bad):
-        worst = bad[np.argmin(distances[bad])]
-        raise UserError(
-            f"{origin}: atoms {first[worst]} and {second[worst]} overlap "
-            f"({distances[worst]:.3f} A apart); take the frame out, or say --length-unit if "
-            "positions are not in A"
-        )
+    fault = fault_of(atoms)
+    if fault is not None:
+        unit = ", or say --length-unit if positions are not in A" * (fault.kind == OVERLAP)
+        raise UserError(f"{origin}: {fault.reason}; take the frame out or mend it{unit}")
 
 
 def check_energy_sum(atoms: Atoms, origin: str) -> None:
