@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from pair_style_cases import start  # noqa: F401  (a fixture)
+from source_cases import opened  # noqa: F401  (a fixture)
 
 
 def random_model(

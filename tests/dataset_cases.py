@@ -6,7 +6,7 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 
-DEPTH_EV, WIDTH, BOND_A = 4.0, 1.9, 1.45
+DEPTH_EV, WIDTH, BOND_A = 2.0, 1.9, 1.45
 
 
 def morse(atoms: Atoms) -> tuple[float, np.ndarray]:

@@ -13,7 +13,6 @@ from ase import Atoms
 from ase.build import bulk
 from ase.io import write
 
-from conftest import skip_without
 from tempermd import labels
 from tempermd.labels import SourceSpec
 
@@ -90,6 +89,8 @@ def opened(
 ) -> Callable[[str], object]:
     """Return ``opened(case)`` -> the calculator of a case, opened once per session."""
     specs: dict[str, SourceSpec] = {}
+
+    from conftest import skip_without  # conftest itself imports this file
 
     def open_(name: str) -> object:
         skip_without(name)

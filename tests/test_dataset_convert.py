@@ -201,7 +201,7 @@ def test_units_that_are_said_are_converted(
         ("A", "kJ/mol", 1.0, "energies in kJ/mol and forces in eV/A"),
         ("A", "eV", 51.422, "energies in eV and forces in Ha/Bohr"),
         ("A", "Ha", 51.422, "energies in Ha and forces in Ha/Bohr"),
-        ("A", "Ha", None, "in Hartree or Rydberg"),
+        ("A", "Ha", None, "in Ha or Ry"),
         ("A", "kcal/mol", None, "in kcal/mol or kJ/mol"),
         ("A", "kJ/mol", None, "in kcal/mol or kJ/mol"),
     ],

@@ -20,14 +20,14 @@ from ase.io import read, write
 from ase.neighborlist import neighbor_list
 
 import made_sources
+from conftest import skip_without
 from tempermd import dataset, labels
 from tempermd.engine import Meter
 from tempermd.labels import FrameFiles, GateSpec, LabelOptions, SourceSpec
 from tempermd.labels.cache import LabelCache
 from tempermd.labels.content import CLOSEST_FRACTION, content_key, fault_of
 from tempermd.labels.filling import Filling
-from tempermd.labels.lock import only_one
-from tempermd.records import UserError, sha256_file
+from tempermd.records import UserError, only_one, sha256_file
 
 SPRING = SourceSpec(name="ase:made_sources:Spring", settings={"k": 2.0})
 BAD = {"He": "not converged", "Ne": "process died", "Ar": "non-finite numbers"} | {
@@ -465,3 +465,17 @@ def test_chunks_grow_to_a_few_seconds_and_shrink_for_slow_sources(tmp_path: Path
             sizes.append(filling.chunk_atoms)
     assert sizes == [40, 320, 2560, 10_000, 200]  # eight times more each, then 2 s of work
     assert filling.labelled == 0
+
+
+def test_a_self_consistency_that_stops_early_is_no_label(tmp_path: Path) -> None:
+    """Two cycles are too few for tblite; a hundred are not."""
+    skip_without("xtb")
+    water = Atoms("OH2", [[0, 0, 0], [0, 0.76, 0.59], [0, -0.76, 0.59]])
+    few = SourceSpec(name="xtb", settings={"max_iterations": 2})
+    with pytest.raises(UserError, match=r"1 of 1 structures .*\(1 not converged\)"):
+        labels.label([water], few, tmp_path / "out.extxyz", workers=1)
+    enough = SourceSpec(name="xtb", settings={"max_iterations": 100})
+    back = read(labels.label([water], enough, tmp_path / "out.extxyz", workers=1))
+    own = labels.compute(water, labels.open_source(enough)[1])
+    assert back.get_potential_energy() == pytest.approx(own.get_potential_energy(), abs=1e-9)
+    assert not (tmp_path / "out.refused.extxyz").exists()

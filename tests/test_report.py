@@ -140,10 +140,12 @@ def test_warnings_alone_warn_and_no_usable_run_is_inconclusive(clean, broken) ->
     assert summarise([crashed]).verdict == "FAIL"
 
 
-def test_table_of_few_things_and_many_qualities_is_turned() -> None:
-    head = ["arm", "frames", "steps", "rate", "force", "energy"]
-    assert Table(title="", head=head, rows=[list("abcdef")]).turned
-    assert not Table(title="", head=head[:3], rows=[list("abc")]).turned
+def test_table_of_few_things_and_many_long_qualities_is_turned() -> None:
+    head = ["arm", "frames", "steps", "rate", "force", "events"]
+    long = [*"abcde", "close contact 2.05, temperature 2.15, lost atoms"]
+    assert Table(title="", head=head, rows=[long]).turned
+    assert not Table(title="", head=head, rows=[list("abcdef")]).turned
+    assert not Table(title="", head=head[3:], rows=[long[3:]]).turned
 
 
 def test_failing_control_does_not_fail_the_models(clean, broken) -> None:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
 TEMPLATES = Path(__file__).parent / "templates"
+LONG_CELL = 30
 
 
 class Table(Spec):
@@ -30,8 +31,9 @@ class Table(Spec):
 
     @property
     def turned(self) -> bool:
-        """Whether it reads better with its rows as columns: few things, many qualities."""
-        return len(self.head) > 5 and len(self.rows) <= 4
+        """Whether it reads better with its rows as columns: few things, long qualities."""
+        longest = max((len(cell) for row in self.rows for cell in row), default=0)
+        return len(self.head) > 5 and len(self.rows) <= 4 and longest > LONG_CELL
 
 
 class Figure(Spec):

@@ -73,7 +73,8 @@ def build(
 
     keys = {"energy": energy_key, "forces": forces_key}
     imported = _import_spec(keys, (length_unit, energy_unit, force_unit), source)
-    fractions = {"train": 1.0 - val - test} | ({"test": test} if test else {}) | {"val": val}
+    fractions = {"train": 1.0 - val - test} | ({"test": test} if test else {})
+    fractions |= {"val": val} if val else {}
     request = {
         "fractions": fractions,
         "seed": seed,

@@ -6,6 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from tempermd.dataset.frames import labels_of
 from tempermd.dataset.lmdb_files import plain
 from tempermd.records import UserError
 
@@ -45,6 +48,8 @@ def _to_atoms(row: Any) -> Atoms:
     atoms.info.update(data.pop("info", None) or dict(row.key_value_pairs))
     for name, values in (data.pop("arrays", None) or {}).items():
         atoms.set_array(name, values)
+    if "energies" in data:  # a label that rows have no column for
+        atoms.calc.results["energies"] = np.asarray(data["energies"])
     return atoms
 
 
@@ -68,4 +73,7 @@ class DatabaseWriter:
         """Append one frame, labelled or not."""
         known = {"numbers", "positions", "initial_magmoms", "initial_charges", "tags", "momenta"}
         arrays = {k: v for k, v in atoms.arrays.items() if k not in {*known, "masses"}}
-        self._database.write(atoms, data={"info": plain(atoms.info), "arrays": arrays})
+        data = {"info": plain(atoms.info), "arrays": arrays}
+        if "energies" in (labels := labels_of(atoms)):
+            data["energies"] = np.asarray(labels["energies"])
+        self._database.write(atoms, data=data)

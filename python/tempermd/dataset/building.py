@@ -28,12 +28,14 @@ from tempermd.dataset.frames import labels_of, source_of
 from tempermd.dataset.importing import ImportSpec, iter_imported
 from tempermd.dataset.lmdb_files import index_path
 from tempermd.dataset.splits import FrameKey, assign, frame_key, with_contents
-from tempermd.dataset.writing import check_space, full_disk_named, one_process, open_writer
+from tempermd.dataset.writing import check_space, full_disk_named, open_writer
+from tempermd.engine import Meter
 from tempermd.records import (
     Record,
     Spec,
     UserError,
     new_folder,
+    only_one,
     read_record,
     sha256_file,
     sha256_json,
@@ -173,7 +175,7 @@ def build_dataset(
     )
     if _is_finished(output, request):
         return output
-    with one_process(output), full_disk_named(output):
+    with only_one(output), full_disk_named(output):
         index = _read_index(files, len(inputs), spec)
         references, kinds = choose_references(index.energies, spec.references)
         plan = _plan(index, spec, references)
@@ -211,12 +213,14 @@ def _is_finished(output: Path, request: str) -> bool:
 
 
 def _read_index(files: list[Path], n_inputs: int, spec: BuildSpec) -> _Index:
-    index = _Index()
-    for position, path in enumerate(files):
-        for number, atoms in enumerate(iter_imported(path, spec.imported, need_labels=True)):
-            index.add(atoms, f"{number} of {path.name}", spec.stratify)
-        if position + 1 == n_inputs:
-            index.n_inputs = len(index.keys)
+    index, meter = _Index(), Meter("reading", None, "frames")
+    with meter.shown():
+        for position, path in enumerate(files):
+            for number, atoms in enumerate(iter_imported(path, spec.imported, need_labels=True)):
+                index.add(atoms, f"{number} of {path.name}", spec.stratify)
+                meter.advance({"frames": 1, "atoms": len(atoms)})
+            if position + 1 == n_inputs:
+                index.n_inputs = len(index.keys)
     index.keys = with_contents(index.keys, index.copies.labels())
     return index
 
@@ -262,8 +266,8 @@ def _write(files: list[Path], folder: Path, spec: BuildSpec, plan: _Plan) -> lis
     names = [name for name in ("train", "val", "test") if name in plan.parts]
     names += sorted(set(plan.parts) - set(names))
     paths = {name: folder / f"{name}.{plan.file_format}" for name in names}
-    places = iter(plan.parts)
-    with ExitStack() as stack:
+    places, meter = iter(plan.parts), Meter("writing", len(plan.parts), "frames")
+    with ExitStack() as stack, meter.shown():
         writers = {
             name: stack.enter_context(open_writer(path, stress=plan.stress, energies=plan.energies))
             for name, path in paths.items()
@@ -271,6 +275,7 @@ def _write(files: list[Path], folder: Path, spec: BuildSpec, plan: _Plan) -> lis
         for path in files:
             for atoms in iter_imported(path, spec.imported, need_labels=True, check=False):
                 writers[next(places)].add(shifted(atoms, plan.references, plan.scale))
+                meter.advance({"frames": 1, "atoms": len(atoms)})
     written = list(paths.values())
     if plan.file_format == "lmdb":
         written += [index_path(path) for path in paths.values()]

@@ -7,6 +7,7 @@ from pathlib import Path
 from tempermd.dataset.frames import labels_of
 from tempermd.dataset.importing import ImportSpec, iter_imported
 from tempermd.dataset.writing import SUFFIXES, new_file, open_writer
+from tempermd.engine import Meter
 from tempermd.records import UserError
 
 
@@ -30,12 +31,15 @@ def convert(source: Path | str, target: Path | str, spec: ImportSpec | None = No
         raise UserError(f"{target}: exists already; name another output or remove it first")
     need = target.suffix == ".lmdb"
     labels = _common_labels(source, spec) if need else set()
+    meter = Meter("converting", None, "frames")
     with (
         new_file(target) as temporary,
         open_writer(temporary, stress="stress" in labels, energies="energies" in labels) as writer,
+        meter.shown(),
     ):
         for atoms in iter_imported(source, spec, need_labels=need):
             writer.add(atoms)
+            meter.advance({"frames": 1, "atoms": len(atoms)})
     return target
 
 

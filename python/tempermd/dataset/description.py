@@ -20,6 +20,7 @@ from tempermd.dataset.frames import (
     labels_of,
     source_of,
 )
+from tempermd.engine import Meter
 from tempermd.records import UserError
 
 if TYPE_CHECKING:
@@ -114,7 +115,7 @@ def describe(path: Path | str, visit: Visit | None = None) -> Description:
     copies = Copies()
     energies: dict[str, SourceEnergies] = {}
     rows: list[dict[str, float]] = []
-    for part, number, atoms in _frames(path):
+    for part, number, atoms in _metered(_frames(path)):
         labels = labels_of(atoms)
         if {"energy", "forces"} <= set(labels):
             check_frame_labels(atoms, f"{part}: frame {number}")
@@ -152,6 +153,15 @@ def _frames(path: Path) -> Iterator[tuple[str, int, Atoms]]:
     for part, file in dataset_files(path):
         for number, atoms in enumerate(iter_structures(file)):
             yield part, number, atoms
+
+
+def _metered(frames: Iterator[tuple[str, int, Atoms]]) -> Iterator[tuple[str, int, Atoms]]:
+    """Show on stderr how far the reading is."""
+    meter = Meter("reading", None, "frames")
+    with meter.shown():
+        for part, number, atoms in frames:
+            yield part, number, atoms
+            meter.advance({"frames": 1, "atoms": len(atoms)})
 
 
 def dataset_files(path: Path) -> list[tuple[str, Path]]:

@@ -53,7 +53,7 @@ class Copies:
 
     def add(self, atoms: Atoms) -> bytes | None:
         """Take in one frame and return its `content_key`."""
-        from tempermd.structures.fingerprints import composition, fingerprint
+        from tempermd.structures.fingerprints import fingerprint
 
         key = content_key(atoms)
         self.contents.append(key)
@@ -61,7 +61,7 @@ class Copies:
             self._first[key] = len(self._first)
             if len(self._first) <= MOST_FINGERPRINTS:
                 self._prints.append(fingerprint(atoms).astype(np.float32))
-                self._names.append(composition(atoms))
+                self._names.append(_composition(atoms))
         return key
 
     def labels(self) -> list[Hashable]:
@@ -70,6 +70,13 @@ class Copies:
             return list(self.contents)
         groups = near_groups(np.array(self._prints), self._names)
         return [None if key is None else int(groups[self._first[key]]) for key in self.contents]
+
+
+def _composition(atoms: Atoms) -> str:
+    """Return elements and their counts in lowest terms, and which directions are periodic."""
+    elements, counts = np.unique(atoms.numbers, return_counts=True)
+    least = counts // np.gcd.reduce(counts)
+    return f"{elements.tolist()} {least.tolist()} {atoms.pbc.tolist()}"
 
 
 def near_groups(

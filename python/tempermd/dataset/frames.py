@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from ase import Atoms
 
 UNKNOWN_SOURCE = "unknown"
-OVERLAP = 0.35
-"""Atoms closer than this part of the sum of their covalent radii overlap."""
 ENERGY_SUM_TOLERANCE_EV = 1e-4
 """By how much per atom the energies of atoms may miss the total energy."""
 
@@ -108,26 +106,37 @@ def _iter_xyz(path: Path) -> Iterator[Atoms]:
 def _xyz_texts(path: Path, stream: TextIO) -> Iterator[str]:
     """Yield the text of one frame at a time; a file cut short is refused."""
     number = 0
-    while line := stream.readline():
+    line = stream.readline()
+    while line:
         if not line.strip():
+            line = stream.readline()
             continue
-        try:
-            n_atoms = int(line)
-        except ValueError:
-            raise UserError(
-                f"{path}: frame {number} cannot be read as a structure (expected the number of "
-                f"atoms, got {line.strip()[:40]!r})"
-            ) from None
-        if n_atoms == 0:
-            raise UserError(f"{path}: frame {number} has no atoms")
-        rest = [stream.readline() for _ in range(n_atoms + 1)]
-        if not rest[-1].strip():
+        n_atoms = _atom_count(line, f"{path}: frame {number}")
+        rows = [line, *(stream.readline() for _ in range(n_atoms + 1))]
+        if not rows[-1].strip():
             raise UserError(
                 f"{path}: frame {number} is cut short: it promises {n_atoms} atoms, but the "
                 "file ends before them; it was not written whole, so make it anew"
             )
-        yield "".join([line, *rest])
+        line = stream.readline()
+        while line.startswith("VEC"):  # cell vectors, as some programs write them
+            rows.append(line)
+            line = stream.readline()
+        yield "".join(rows)
         number += 1
+
+
+def _atom_count(line: str, origin: str) -> int:
+    try:
+        n_atoms = int(line)
+    except ValueError:
+        raise UserError(
+            f"{origin} cannot be read as a structure (expected the number of atoms, got "
+            f"{line.strip()[:40]!r})"
+        ) from None
+    if n_atoms == 0:
+        raise UserError(f"{origin} has no atoms")
+    return n_atoms
 
 
 class readable:  # noqa: N801  (reads as a verb: with readable(...))
@@ -240,25 +249,12 @@ def other_names(atoms: Atoms, label: str) -> str:
 
 def check_structure(atoms: Atoms, origin: str) -> None:
     """Refuse positions or cells that are not finite, a flat cell, and overlapping atoms."""
-    from ase.data import covalent_radii
+    from tempermd.labels.content import OVERLAP, fault_of
 
-    if len(atoms) == 0:
-        raise UserError(f"{origin} has no atoms")
-    if not (np.isfinite(atoms.positions).all() and np.isfinite(atoms.cell.array).all()):
-        raise UserError(f"{origin}: positions or cell not finite (NaN or Inf)")
-    if atoms.pbc.any() and abs(np.linalg.det(complete_cell(atoms))) < 1e-3:
-        raise UserError(f"{origin}: periodic, but its cell has no volume; give it a cell")
-    radii = covalent_radii[atoms.numbers]
-    first, second, distances = close_pairs(atoms, 2 * OVERLAP * float(radii.max()))
-    limits = OVERLAP * (radii[first] + radii[second])
-    bad = np.flatnonzero(distances < limits)
-    if len(bad):
-        worst = bad[np.argmin(distances[bad])]
-        raise UserError(
-            f"{origin}: atoms {first[worst]} and {second[worst]} overlap "
-            f"({distances[worst]:.3f} A apart); take the frame out, or say --length-unit if "
-            "positions are not in A"
-        )
+    fault = fault_of(atoms)
+    if fault is not None:
+        unit = ", or say --length-unit if positions are not in A" * (fault.kind == OVERLAP)
+        raise UserError(f"{origin}: {fault.reason}; take the frame out or mend it{unit}")
 
 
 def check_energy_sum(atoms: Atoms, origin: str) -> None:

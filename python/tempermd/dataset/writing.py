@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from tempermd.records import UserError, atomic_write
+from tempermd.records import UserError, atomic_write, only_one
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -102,31 +102,11 @@ def _is_full(text: str) -> bool:
 
 
 @contextmanager
-def one_process(output: Path) -> Iterator[None]:
-    """Hold an output for this process; a second one is refused."""
-    import fcntl
-
-    output.parent.mkdir(parents=True, exist_ok=True)
-    lock = output.with_name(f".{output.name}.lock")
-    with lock.open("w") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(
-                f"{output}: another process is writing it; wait for that or name another output"
-            ) from None
-        try:
-            yield
-        finally:
-            lock.unlink(missing_ok=True)
-
-
-@contextmanager
 def new_file(path: Path) -> Iterator[Path]:
     """Yield a temporary file to write; it becomes ``path``, with its index if it has one."""
     from tempermd.dataset.lmdb_files import index_path
 
-    with one_process(path), full_disk_named(path), atomic_write(path) as temporary:
+    with only_one(path), full_disk_named(path), atomic_write(path) as temporary:
         temporary.unlink()  # databases want to make their file themselves
         try:
             yield temporary

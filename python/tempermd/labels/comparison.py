@@ -18,10 +18,9 @@ from tempermd.labels.content import Fault, content_key, content_of
 from tempermd.labels.errors import Errors, KindErrors
 from tempermd.labels.filling import fill
 from tempermd.labels.frames import Frames, count_frames, made_from
-from tempermd.labels.lock import only_one
 from tempermd.labels.sources import open_source
 from tempermd.labels.specs import Source, SourceSpec
-from tempermd.records import Record, Spec, UserError
+from tempermd.records import Record, Spec, UserError, only_one
 
 PLOT_POINTS = 3000
 """About so many force components, and energies, of each source are in its plots."""

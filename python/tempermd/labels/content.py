@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from ase import Atoms
 
+OVERLAP = "overlapping atoms"
 CLOSEST_FRACTION = 0.4
 """Atoms nearer than this times the sum of their covalent radii overlap (C-C: 0.61 A)."""
 
@@ -84,7 +85,7 @@ def _overlap(atoms: Atoms) -> Fault | None:
         return None
     pair = f"atoms {first[worst]} and {second[worst]}"
     return Fault(
-        "overlapping atoms",
+        OVERLAP,
         f"{pair} ({atoms.symbols[first[worst]]}, {atoms.symbols[second[worst]]}) are "
         f"{distances_A[worst]:.3f} A apart, below {limits_A[worst]:.3f} A ({CLOSEST_FRACTION} x "
         "the sum of their covalent radii)",

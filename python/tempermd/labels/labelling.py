@@ -15,11 +15,18 @@ from tempermd.labels.cache import LabelCache
 from tempermd.labels.convergence import GateSpec
 from tempermd.labels.filling import fill
 from tempermd.labels.frames import Frames, count_frames, made_from
-from tempermd.labels.lock import only_one
 from tempermd.labels.sources import open_source
 from tempermd.labels.specs import Source, SourceSpec
 from tempermd.labels.writing import Tally, Writer, folder_beside
-from tempermd.records import Record, Spec, UserError, read_record, sha256_file, write_record
+from tempermd.records import (
+    Record,
+    Spec,
+    UserError,
+    only_one,
+    read_record,
+    sha256_file,
+    write_record,
+)
 
 
 class LabelOptions(Spec):

@@ -14,6 +14,7 @@ from tempermd.pair_styles import pair_commands
 from tempermd.records import (
     Record,
     UserError,
+    only_one,
     read_record,
     sha256_file,
     sha256_json,
@@ -22,7 +23,7 @@ from tempermd.records import (
 from tempermd.structures import chains, sampling
 from tempermd.structures.driver import elements_of, try_out
 from tempermd.structures.faults import fault_of
-from tempermd.structures.parts import has_part, join, only_one, write_part
+from tempermd.structures.parts import has_part, join, write_part
 from tempermd.structures.runs import Block, Run, key_of, runs_of
 from tempermd.structures.specs import CrystalSpec, StructureSpec
 

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import json
 import os
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
@@ -32,38 +30,6 @@ class Joined:
     frames: int = 0
     atoms: int = 0
     dropped: dict[str, int] = field(default_factory=dict)
-
-
-@contextmanager
-def only_one(output: Path) -> Iterator[None]:
-    """Hold the lock ``<output>.lock``; a second process on one output is refused.
-
-    The kernel gives the lock up when its holder dies, however it dies.
-    """
-    path = output.with_name(output.name + ".lock")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    while True:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            os.close(handle)
-            raise UserError(
-                f"{output}: another process is making it (it holds {path.name}); wait for it, or "
-                "name another output"
-            ) from None
-        try:
-            if os.path.samestat(os.fstat(handle), path.stat()):
-                break
-        except FileNotFoundError:
-            pass
-        # the file was removed by its last holder between our two calls: take the new one
-        os.close(handle)
-    try:
-        yield
-    finally:
-        path.unlink(missing_ok=True)
-        os.close(handle)
 
 
 def write_part(folder: Path, key: str, frames: list[Atoms], dropped: Counter[str]) -> None:

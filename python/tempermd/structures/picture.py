@@ -86,11 +86,14 @@ class Survey:
                 f" Bonds, distances and the map show {len(self.looks)} frames drawn at random; "
                 "the table and the densities all."
             )
+        drawn = {
+            "Density": self._density(),
+            "Bonds and distances": self._distances(),
+            "Map of environments": [self._map()],
+        }
         return [
             Section(title="Structures", text=text, tables=[self._table()]),
-            Section(title="Density", figures=self._density()),
-            Section(title="Bonds and distances", figures=self._distances()),
-            Section(title="Map of environments", figures=[self._map()]),
+            *(Section(title=title, figures=figures) for title, figures in drawn.items() if figures),
         ]
 
     def _table(self) -> Table:
