@@ -98,6 +98,7 @@ def import_weights(
         str, typer.Option(help="Elements in the order of its training: C or Si,C")
     ],
     cutoff: Annotated[float, typer.Option(help="Å; the file does not hold it.")] = 4.0,
+    cutoff_power: Annotated[int, typer.Option(help="p of its polynomial cutoff.")] = 6,
     nonlinearity: Annotated[
         str, typer.Option(help="ssp (default of nequip 0.5, and the paper's) or silu (of 0.6).")
     ] = "ssp",
@@ -117,6 +118,7 @@ def import_weights(
         type_names=type_names.split(","),
         avg_num_neighbors=avg_num_neighbors,
         cutoff_A=cutoff,
+        cutoff_power=cutoff_power,
         nonlinearity=nonlinearity,
         reference_energies_eV=published.parse_energies(reference_energy or []),
         model_dtype="float64" if double else "float32",
