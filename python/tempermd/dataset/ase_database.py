@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tempermd.dataset.frames import labels_of
-from tempermd.dataset.lmdb_files import plain
+from tempermd.dataset.plain import labels_of, plain
 from tempermd.records import UserError
 
 if TYPE_CHECKING:

@@ -24,9 +24,10 @@ from tempermd.dataset.energies import (
     gather_one,
     shifted,
 )
-from tempermd.dataset.frames import labels_of, source_of
+from tempermd.dataset.frames import source_of
 from tempermd.dataset.importing import ImportSpec, iter_imported
 from tempermd.dataset.lmdb_files import index_path
+from tempermd.dataset.plain import labels_of
 from tempermd.dataset.splits import FrameKey, assign, frame_key, with_contents
 from tempermd.dataset.writing import check_space, full_disk_named, open_writer
 from tempermd.engine import Meter

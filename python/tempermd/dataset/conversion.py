@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tempermd.dataset.frames import labels_of
 from tempermd.dataset.importing import ImportSpec, iter_imported
+from tempermd.dataset.plain import labels_of
 from tempermd.dataset.writing import SUFFIXES, new_file, open_writer
 from tempermd.engine import Meter
 from tempermd.records import UserError

@@ -17,9 +17,9 @@ from tempermd.dataset.frames import (
     check_frame_labels,
     close_pairs,
     iter_structures,
-    labels_of,
     source_of,
 )
+from tempermd.dataset.plain import labels_of
 from tempermd.engine import Meter
 from tempermd.records import UserError
 

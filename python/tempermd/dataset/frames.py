@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import numpy as np
 
+from tempermd.dataset.plain import labels_of
 from tempermd.records import UserError, atomic_write
 
 if TYPE_CHECKING:
@@ -190,11 +191,6 @@ def write_structures(path: Path | str, frames: Iterable[Atoms]) -> Path:
 def source_of(atoms: Atoms) -> str:
     """Return the name of the source that labelled a frame."""
     return str(atoms.info.get("source", UNKNOWN_SOURCE))
-
-
-def labels_of(atoms: Atoms) -> dict[str, Any]:
-    """Return a frame's labels by ASE's names; empty if it has none."""
-    return dict(atoms.calc.results) if atoms.calc is not None else {}
 
 
 def check_labels(frames: Sequence[Atoms], origin: str) -> None:

@@ -13,8 +13,8 @@ from tempermd.dataset.frames import (
     check_frame_labels,
     check_structure,
     iter_structures,
-    labels_of,
 )
+from tempermd.dataset.plain import labels_of
 from tempermd.dataset.units import UnitEvidence, Units, ask_about_units, to_eV_and_A
 from tempermd.records import Spec, UserError
 

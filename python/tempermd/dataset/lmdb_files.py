@@ -20,7 +20,7 @@ from weakref import WeakValueDictionary
 import numpy as np
 
 from tempermd.dataset import safe_pickle
-from tempermd.dataset.frames import labels_of
+from tempermd.dataset.plain import labels_of, plain
 from tempermd.records import UserError
 
 if TYPE_CHECKING:
@@ -179,21 +179,6 @@ class LmdbWriter:
             except lmdb.Error as error:
                 raise OSError(f"writing {self.path.name}: {error}") from None
         self._waiting.clear()
-
-
-def plain(info: dict[str, Any]) -> dict[str, Any]:
-    """Return a frame's info as JSON can hold it."""
-    return {str(key): _plain(value) for key, value in info.items()}
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, np.generic | np.ndarray):
-        value = value.tolist()
-    if isinstance(value, dict):
-        return plain(value)
-    if isinstance(value, list | tuple):
-        return [_plain(one) for one in value]
-    return value if isinstance(value, str | int | float | bool | None) else str(value)
 
 
 _ENVIRONMENTS: WeakValueDictionary[tuple[int, int, int], Any] = WeakValueDictionary()

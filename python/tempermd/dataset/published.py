@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from pydantic import Field
 
-from tempermd.dataset.frames import close_pairs, iter_structures, labels_of
+from tempermd.dataset.frames import close_pairs, iter_structures
 from tempermd.dataset.importing import LabelKeys, take_labels
+from tempermd.dataset.plain import labels_of
 from tempermd.dataset.writing import XyzWriter, new_file
 from tempermd.records import Spec, UserError
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from tempermd.dataset.frames import close_pairs, labels_of
+from tempermd.dataset.frames import close_pairs
+from tempermd.dataset.plain import labels_of
 from tempermd.records import Spec, UserError
 
 if TYPE_CHECKING:

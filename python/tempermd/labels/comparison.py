@@ -8,19 +8,20 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from ase import Atoms
 
 from tempermd.labels.cache import Label, LabelCache
+from tempermd.labels.comparison_record import ComparisonRecord, Judged, SourceResult
 from tempermd.labels.content import Fault, content_key, content_of
-from tempermd.labels.errors import Errors, KindErrors
+from tempermd.labels.errors import Errors
 from tempermd.labels.filling import fill
 from tempermd.labels.frames import Frames, count_frames, made_from
 from tempermd.labels.sources import open_source
 from tempermd.labels.specs import Source, SourceSpec
-from tempermd.records import Record, Spec, UserError, only_one
+from tempermd.records import UserError, only_one
 
 PLOT_POINTS = 3000
 """About so many force components, and energies, of each source are in its plots."""
@@ -30,38 +31,6 @@ IN_FILE = "labels"
 
 RECORD_NAME = "comparison.json"
 CACHE_NAME = "labels.sqlite"
-
-
-class SourceResult(Spec):
-    """What was found of one source; ``ms_per_atom`` of processor time, median over frames."""
-
-    source: dict[str, Any]
-    all: KindErrors
-    kinds: dict[str, KindErrors]
-    set_aside: dict[str, int]
-    ms_per_atom: float
-    note: str
-
-
-class ComparisonRecord(Record):
-    """The comparison of label sources with a truth."""
-
-    format_name: ClassVar[str] = "tempermd-source-comparison"
-
-    truth: list[dict[str, Any]]
-    frames: int
-    atoms: int
-    true_force_rms_eV_per_A: float
-    results: list[SourceResult]
-    made_from: dict[str, str]
-
-
-@dataclass
-class Judged:
-    """A source, its result and what its plots show."""
-
-    result: SourceResult
-    errors: Errors
 
 
 Truth = Callable[[int, Atoms, bytes], Label | Fault]

@@ -13,7 +13,7 @@ from tempermd.pages import Figure, Section, Table, number_text, write_page
 from tempermd.records import atomic_write, write_record
 
 if TYPE_CHECKING:
-    from tempermd.labels.comparison import ComparisonRecord, Judged, SourceResult
+    from tempermd.labels.comparison_record import ComparisonRecord, Judged, SourceResult
     from tempermd.labels.errors import KindErrors
 
 HEAD = [

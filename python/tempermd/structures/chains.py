@@ -15,8 +15,8 @@ from tempermd.structures.crystals import crystal
 from tempermd.structures.defects import rattled, strained, with_vacancies
 from tempermd.structures.driver import LostError, elements_of, relaxed
 from tempermd.structures.faults import fault_of
-from tempermd.structures.runs import Block
 from tempermd.structures.specs import CrystalSpec, RandomSpec, RattleRelaxSpec
+from tempermd.structures.tasks import Block
 
 
 def frames_of(block: Block) -> Iterator[Atoms | str]:

@@ -24,8 +24,9 @@ from tempermd.structures import chains, sampling
 from tempermd.structures.driver import elements_of, try_out
 from tempermd.structures.faults import fault_of
 from tempermd.structures.parts import has_part, join, write_part
-from tempermd.structures.runs import Block, Run, key_of, runs_of
+from tempermd.structures.runs import key_of, runs_of
 from tempermd.structures.specs import CrystalSpec, StructureSpec
+from tempermd.structures.tasks import Block, Run
 
 
 class Made(Record):

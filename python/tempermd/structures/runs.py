@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal
 
-from tempermd.pair_styles import PotentialSpec, parameter_file
-from tempermd.records import Spec, UserError, sha256_file, sha256_json
+from tempermd.pair_styles import parameter_file
+from tempermd.records import UserError, sha256_file, sha256_json
 from tempermd.structures.specs import (
     CrystalSpec,
     FullereneSpec,
-    MeltQuenchSpec,
     RandomSpec,
     RattleRelaxSpec,
     StructureSpec,
     TubeSpec,
 )
+from tempermd.structures.tasks import Block, Run, Trajectory
 
 BLOCK = 50
 """Structures of the cheap kinds that are made and kept together."""
@@ -23,36 +22,6 @@ BLOCK = 50
 SAMPLE_STEPS_PER_FRAME = 2000
 SAMPLE_EQUILIBRATION_STEPS = 4000
 SAMPLE_TIMESTEP_FS = 0.5
-
-
-class Trajectory(Spec):
-    """One MD run that yields frames."""
-
-    task: Literal["trajectory"] = "trajectory"
-    start: TubeSpec | FullereneSpec | MeltQuenchSpec
-    seed: int
-    potential: PotentialSpec
-    temperature_K: float
-    closest: float
-    strain: float = 0.0
-    density_g_cm3: float | None = None
-    info: dict[str, str | float]
-
-
-class Block(Spec):
-    """Some cheap structures: numbers ``first`` to ``last`` (excluded) of an entry's items."""
-
-    task: Literal["block"] = "block"
-    entry: RandomSpec | CrystalSpec | RattleRelaxSpec
-    number: int
-    first: int
-    last: int
-    seed: int
-    closest: float
-    potential: PotentialSpec | None = None
-
-
-Run = Trajectory | Block
 
 
 def runs_of(spec: StructureSpec) -> list[Run]:

@@ -18,9 +18,9 @@ from tempermd.structures.runs import (
     SAMPLE_EQUILIBRATION_STEPS,
     SAMPLE_STEPS_PER_FRAME,
     SAMPLE_TIMESTEP_FS,
-    Trajectory,
 )
 from tempermd.structures.specs import FullereneSpec, MeltQuenchSpec, TubeSpec
+from tempermd.structures.tasks import Trajectory
 from tempermd.structures.tubes import fullerene, nanotube
 
 

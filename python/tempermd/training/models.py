@@ -17,7 +17,6 @@ from tempermd.records import Spec, UserError, parse_spec
 if TYPE_CHECKING:
     import torch
 
-    from tempermd.training.specs import TrainingSpec
 
 _SHIFTS = "per_type_energy_scale_shift.shifts"
 BUILDER = "nequip.model.NequIPGNNModel"
@@ -108,31 +107,6 @@ def spec_of_config(config: Mapping[str, Any], origin: str) -> ModelSpec:
         if nequip_name in config:
             known[name] = config[nequip_name]
     return parse_spec(known, ModelSpec, origin)
-
-
-def lightning_module(config: dict[str, Any], spec: TrainingSpec) -> Any:
-    """Return nequip's Lightning module around a new model of these builder arguments."""
-    from nequip.train import EMALightningModule
-    from nequip.utils import get_current_code_versions
-
-    weights = {"total_energy": spec.energy_weight, "forces": spec.force_weight}
-    metrics = {"_target_": "nequip.train.EnergyForceMetrics", "coeffs": {"forces_rmse": 1.0}}
-    return EMALightningModule(
-        ema_decay=spec.ema_decay,
-        model=config,
-        num_datasets={"train": 1, "val": 1, "test": 0, "predict": 0},
-        optimizer={"_target_": "torch.optim.Adam", "lr": spec.learning_rate},
-        loss={"_target_": "nequip.train.EnergyForceLoss", "coeffs": weights},
-        val_metrics=metrics,
-        # what nequip's own loaders look for in a checkpoint
-        info_dict={
-            "versions": get_current_code_versions(verbose=False),
-            "training_module": {"_target_": LIGHTNING_MODULE},
-            "data": {},
-            "trainer": {},
-            "runs": ["train"],
-        },
-    )
 
 
 def load_checkpoint(path: Path | str) -> torch.nn.Module:

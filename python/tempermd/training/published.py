@@ -15,11 +15,11 @@ from tempermd.training.models import (
     ModelSpec,
     builder_config,
     first_line,
-    lightning_module,
     set_weights,
 )
 from tempermd.training.nequip_06 import OldShape, new_weights, old_shape
 from tempermd.training.specs import TrainingSpec
+from tempermd.training.start import lightning_module
 
 if TYPE_CHECKING:
     from tempermd.training.nequip_06 import State

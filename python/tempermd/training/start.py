@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 from tempermd.records import UserError
 from tempermd.training.data import Frames, check_streamed, gather_statistics, read_frames
 from tempermd.training.models import (
+    LIGHTNING_MODULE,
     ModelSpec,
     builder_config,
     config_of_checkpoint,
     energy_only,
     energy_shifts,
-    lightning_module,
     load_checkpoint,
     spec_of_config,
     take_weights,
@@ -100,3 +100,28 @@ def build_module(
     module = lightning_module(config, spec)
     take_weights(module, parent)
     return config, module
+
+
+def lightning_module(config: dict[str, Any], spec: TrainingSpec) -> Any:
+    """Return nequip's Lightning module around a new model of these builder arguments."""
+    from nequip.train import EMALightningModule
+    from nequip.utils import get_current_code_versions
+
+    weights = {"total_energy": spec.energy_weight, "forces": spec.force_weight}
+    metrics = {"_target_": "nequip.train.EnergyForceMetrics", "coeffs": {"forces_rmse": 1.0}}
+    return EMALightningModule(
+        ema_decay=spec.ema_decay,
+        model=config,
+        num_datasets={"train": 1, "val": 1, "test": 0, "predict": 0},
+        optimizer={"_target_": "torch.optim.Adam", "lr": spec.learning_rate},
+        loss={"_target_": "nequip.train.EnergyForceLoss", "coeffs": weights},
+        val_metrics=metrics,
+        # what nequip's own loaders look for in a checkpoint
+        info_dict={
+            "versions": get_current_code_versions(verbose=False),
+            "training_module": {"_target_": LIGHTNING_MODULE},
+            "data": {},
+            "trainer": {},
+            "runs": ["train"],
+        },
+    )
