@@ -170,6 +170,9 @@ def test_refuses_other_types(tmp_path: Path) -> None:
     weights = write_state(tmp_path / "old.pth", "two_types")
     with pytest.raises(UserError, match=r"has 2 atom type\(s\), but type_names names 1 \(C\)"):
         import_weights(weights, spec_of("two_types", type_names=["C"]), tmp_path / "base.ckpt")
+    spec = spec_of("two_types", type_names=["Xx", "C"])
+    with pytest.raises(UserError, match="'Xx' is no chemical element"):
+        import_weights(weights, spec, tmp_path / "base.ckpt")
     spec = spec_of("two_types", reference_energies_eV={"N": 1.0})
     with pytest.raises(UserError, match="given for N, but the model's types are Si, C"):
         import_weights(weights, spec, tmp_path / "base.ckpt")

@@ -115,7 +115,7 @@ def import_weights(
     from tempermd.training import published
 
     spec = published.import_spec(
-        type_names=type_names.split(","),
+        type_names=type_names.replace(" ", "").split(","),
         avg_num_neighbors=avg_num_neighbors,
         cutoff_A=cutoff,
         cutoff_power=cutoff_power,

@@ -137,18 +137,19 @@ def imported_module(state: State, spec: ImportSpec, origin: str) -> Any:
 
 def _config(state: State, shape: OldShape, spec: ImportSpec, origin: str) -> dict[str, Any]:
     """Return builder arguments: what the shapes tell and what the spec adds."""
-    model = ModelSpec(
-        type_names=spec.type_names,
-        cutoff_A=spec.cutoff_A,
-        num_layers=shape.num_layers,
-        l_max=1,
-        parity=True,
-        num_features=shape.num_features,
-        radial_mlp_depth=shape.radial_mlp_depth,
-        radial_mlp_width=shape.radial_mlp_width,
-        num_bessels=shape.num_bessels,
-        model_dtype=spec.model_dtype,
-    )
+    known = {
+        "type_names": spec.type_names,
+        "cutoff_A": spec.cutoff_A,
+        "num_layers": shape.num_layers,
+        "l_max": 1,
+        "parity": True,
+        "num_features": shape.num_features,
+        "radial_mlp_depth": shape.radial_mlp_depth,
+        "radial_mlp_width": shape.radial_mlp_width,
+        "num_bessels": shape.num_bessels,
+        "model_dtype": spec.model_dtype,
+    }
+    model = parse_spec(known, ModelSpec, origin)
     scales, shifts = _energy_scale(state, spec, origin)
     config = builder_config(
         model,
