@@ -128,7 +128,7 @@ def test_a_structure_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     strange = tmp_path / "strange.extxyz"
     strange.write_text("not a structure\n")
     for path, said in (
-        (strange, "cannot be read as structures"),
+        (strange, "cannot be read as a structure"),
         (tmp_path / "gone.xyz", "no such structure file"),
     ):
         with pytest.raises(UserError, match=said):
