@@ -228,7 +228,7 @@ def test_zbl_overlay_acts_in_the_collision_only(tmp_path: Path) -> None:
     zbl_eV, total_eV = rows[:, 5], rows[:, 4]
     assert rows[0, 3] == pytest.approx(30.0, rel=1e-4)
     assert zbl_eV[0] == 0.0
-    assert zbl_eV.max() > 3.0
+    assert zbl_eV.max() > 1.0  # fifty times what the total may miss
     assert zbl_eV[-1] == 0.0
     # without ZBL's own forces the total would miss what it holds
     assert np.ptp(total_eV) < 0.02

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from ase import Atoms
+
+if TYPE_CHECKING:
+    from ase import Atoms
 
 
 def labels_of(atoms: Atoms) -> dict[str, Any]:
