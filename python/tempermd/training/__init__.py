@@ -21,6 +21,7 @@ from tempermd.records import (
 from tempermd.training.errors import Errors, evaluate
 from tempermd.training.finetuning import FineTuningSpec, ReplaySpec
 from tempermd.training.models import ModelSpec, load_checkpoint
+from tempermd.training.selection import select_farthest, select_file, select_random
 from tempermd.training.specs import (
     DataSpec,
     Training,
@@ -53,6 +54,9 @@ __all__ = [
     "finetune",
     "load_checkpoint",
     "resolved_spec",
+    "select_farthest",
+    "select_file",
+    "select_random",
     "train",
 ]
 
