@@ -1,6 +1,9 @@
 """Studies: rows say what was measured, and nothing is done twice that need not be."""
 
 import json
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -318,3 +321,33 @@ def test_a_foreign_folder_is_left_alone(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "out" / "letter.txt").write_text("dear")
     with pytest.raises(UserError, match="is no study; name another output"):
         study.run(write_specs(folder), tmp_path / "out", 1)
+
+
+def finished(out: Path, kind: str) -> int:
+    return len(list((out / "store" / kind).glob("*/done.json")))
+
+
+def test_a_killed_study_gives_the_same_rows(folder: Path, tmp_path: Path) -> None:
+    """Killed by SIGKILL twice, amid labelling and amid training; oracle: the unbroken run."""
+    out = tmp_path / "out"
+    code = "import sys; from pathlib import Path; from tempermd import study\n"
+    code += "if __name__ == '__main__': study.run(Path(sys.argv[1]), Path(sys.argv[2]), 2)\n"
+    (tmp_path / "run.py").write_text(code)
+    command = [sys.executable, tmp_path / "run.py", write_specs(folder), out]
+    for kind, number in (("structures", 1), ("training", 3)):
+        process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+        while finished(out, kind) < number:
+            assert process.poll() is None
+            time.sleep(0.02)
+        process.kill()
+        process.wait()
+        assert finished(out, "judge") < finished(folder / "out", "judge")
+    study.run(folder / "study.toml", out, 2)
+    one, other = (
+        [
+            row.model_dump(exclude={"cost"})
+            for row in read_record(at / study.RESULT, study.Study).rows
+        ]
+        for at in (out, folder / "out")
+    )
+    assert one == other
