@@ -134,11 +134,16 @@ def against_reference(
     study: Study, target: str, reference: str = REFERENCE
 ) -> dict[tuple[str, int, Quantity], Ratio]:
     """Return each arm's test errors over the reference's, by arm, n_train and quantity."""
-    return {
-        (one.arm, one.n_train, one.quantity): one.ratio
-        for one in contrasts(study, reference)
-        if one.target == target and one.against == reference and one.error_set == TEST
-    }
+    found = {}
+    for quantity in QUANTITIES:
+        others = errors_by_size(rows_of(study, target, reference), quantity)
+        for arm in arms(rows_of(study, target)):
+            own = errors_by_size(rows_of(study, target, arm), quantity)
+            for n in own if arm != reference else ():
+                ratio = paired_ratio(own[n], others.get(n, {}))
+                if ratio is not None:
+                    found[arm, n, quantity] = ratio
+    return found
 
 
 def forgetting(study: Study) -> list[Forgotten]:
@@ -188,37 +193,43 @@ def _start_errors(rows: list[Row], n: int, error_set: str, quantity: Quantity) -
 def negative_transfer(study: Study, reference: str = REFERENCE) -> list[Negative]:
     """Return where an arm with a base is worse than the reference, or than at its start."""
     based = {row.arm.name for row in study.rows if row.arm.base is not None}
-    worse = [
-        one
-        for one in [*contrasts(study, reference), *_against_start(study)]
-        if one.error_set == TEST and one.arm in based and one.against in (reference, START)
-    ]
     told: dict[str, Literal["yes", "no", "one seed"]] = {"worse": "yes", "one seed": "one seed"}
     return [
         Negative(contrast=one, told_apart=told.get(one.ratio.verdict, "no"))
-        for one in worse
-        if one.ratio.ratio > 1
+        for target in targets(study)
+        for one in [*_with_reference(study, target, reference), *_with_start(study, target)]
+        if one.arm in based and one.ratio.ratio > 1
     ]
 
 
-def _against_start(study: Study) -> list[Contrast]:
+def _with_reference(study: Study, target: str, reference: str) -> list[Contrast]:
+    return [
+        _plain(target, n, quantity, arm, reference, ratio)
+        for (arm, n, quantity), ratio in against_reference(study, target, reference).items()
+    ]
+
+
+def _with_start(study: Study, target: str) -> list[Contrast]:
     found = []
-    for target in targets(study):
-        for arm in arms(rows_of(study, target)):
-            rows = rows_of(study, target, arm)
-            for quantity in QUANTITIES:
-                for n, errors in errors_by_size(rows, quantity).items():
-                    ratio = paired_ratio(errors, _start_errors(rows, n, TEST, quantity))
-                    if ratio is not None:
-                        found.append(
-                            Contrast(
-                                target=target,
-                                n_train=n,
-                                error_set=TEST,
-                                quantity=quantity,
-                                arm=arm,
-                                against=START,
-                                ratio=ratio,
-                            )
-                        )
+    for arm in arms(rows_of(study, target)):
+        rows = rows_of(study, target, arm)
+        for quantity in QUANTITIES:
+            for n, errors in errors_by_size(rows, quantity).items():
+                ratio = paired_ratio(errors, _start_errors(rows, n, TEST, quantity))
+                if ratio is not None:
+                    found.append(_plain(target, n, quantity, arm, START, ratio))
     return found
+
+
+def _plain(
+    target: str, n: int, quantity: Quantity, arm: str, against: str, ratio: Ratio
+) -> Contrast:
+    return Contrast(
+        target=target,
+        n_train=n,
+        error_set=TEST,
+        quantity=quantity,
+        arm=arm,
+        against=against,
+        ratio=ratio,
+    )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from functools import cache
 from itertools import pairwise
 from typing import Literal
 
@@ -148,11 +149,12 @@ def _mean_and_half_width(values: np.ndarray) -> tuple[float, float | None]:
     return mean, float(width)
 
 
+@cache
 def t_quantile(freedom: int) -> float:
     """Return the two-sided 95 % quantile of Student's t."""
-    from scipy.stats import t
+    from scipy.special import stdtrit
 
-    return float(t.ppf((1 + CONFIDENCE) / 2, freedom))
+    return float(stdtrit(freedom, (1 + CONFIDENCE) / 2))
 
 
 def data_efficiency(n: int, errors: BySeed, reference: Mapping[int, BySeed]) -> Factor | None:
@@ -186,7 +188,7 @@ def data_efficiency(n: int, errors: BySeed, reference: Mapping[int, BySeed]) -> 
     pool = _pooling(means, np.array([len(column) for column in logs]))  # (P+1, P+1)
     gaps = pool @ means  # (P,): log error of the reference less that of the arm
     crossing, censored = _crossing(np.log(sizes), gaps)
-    factor = Factor(factor=math.exp(crossing) / n, censored=censored)
+    factor = Factor(factor=_times(crossing, n), censored=censored)
     fewest = min(len(column) for column in logs)
     if fewest < 2:
         return factor
@@ -195,12 +197,17 @@ def data_efficiency(n: int, errors: BySeed, reference: Mapping[int, BySeed]) -> 
     low, high, low_censored, high_censored = interval
     return factor.model_copy(
         update={
-            "low": math.exp(low) / n,
-            "high": math.exp(high) / n,
+            "low": _times(low, n),
+            "high": _times(high, n),
             "low_censored": low_censored,
             "high_censored": high_censored,
         }
     )
+
+
+def _times(log_size: float, n: int) -> float:
+    """Return a size over n; twelve digits, so that 160 of 160 is 1."""
+    return float(f"{math.exp(log_size) / n:.12g}")
 
 
 def _columns(
