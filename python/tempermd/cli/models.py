@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -42,6 +43,45 @@ def finetune(
     from tempermd import training
 
     print(training.finetune(base, spec, output, threads=threads))
+
+
+@app.command()
+def transmute(
+    base: Annotated[Path, typer.Argument(help="A checkpoint (a pickle: it runs code).")],
+    to: Annotated[list[str], typer.Option(help="OLD=NEW for each element of the base: C=Si")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="The checkpoint to write (.ckpt).")
+    ],
+    length_ratio: Annotated[
+        float | None,
+        typer.Option(help="New lengths over old; from the elements' own distances if not given."),
+    ] = None,
+    energy_ratio: Annotated[
+        float | None,
+        typer.Option(help="New energies over old; 1, or fitted where there is --fit-to."),
+    ] = None,
+    fit_to: Annotated[
+        Path | None,
+        typer.Option(help="Labelled structures: ratios that fit their forces best."),
+    ] = None,
+    fit_lengths: Annotated[
+        bool, typer.Option("--fit-lengths", help="Fit the length ratio, too.")
+    ] = False,
+) -> None:
+    """Make a base for another element: new names, all lengths scaled, the cutoff with them.
+
+    Example: tempermd transmute base/best.ckpt --to C=Si -o si_base.ckpt
+    """
+    from tempermd import training
+
+    spec = training.alchemy_spec(
+        to,
+        "fit" if fit_lengths else length_ratio,
+        energy_ratio or ("fit" if fit_to else 1.0),
+    )
+    path = training.transmute(base, spec, output, fit_to)
+    print(training.transmutation_text(path), file=sys.stderr)
+    print(path)
 
 
 @app.command()
