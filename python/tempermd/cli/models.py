@@ -22,9 +22,11 @@ def train(
 
     Example: tempermd train studies/synthetic/train.toml -o base/
     """
-    from tempermd import training
+    from tempermd import cards, training
 
-    print(training.train(spec, output, threads=threads))
+    path = training.train(spec, output, threads=threads)
+    cards.write_card(path)
+    print(path)
 
 
 @app.command()
@@ -35,14 +37,67 @@ def finetune(
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="The folder to make.")],
     threads: Annotated[int, typer.Option(help="Threads of the tensor library.")] = 1,
+    train_direct: Annotated[
+        bool,
+        typer.Option(
+            "--guard/--no-guard",
+            help="Train directly on the same data, too, and compare: about the same time again.",
+        ),
+    ] = True,
+    source: Annotated[
+        str | None,
+        typer.Option(help="The source of the base's labels, compared as well: nep:FILE"),
+    ] = None,
 ) -> None:
-    """Fine-tune a pre-trained checkpoint on a spec's data.
+    """Fine-tune a pre-trained checkpoint on a spec's data, and say whether it was worth it.
 
     Example: tempermd finetune --from base/best.ckpt tubes.toml -o tuned/
     """
-    from tempermd import training
+    from tempermd import cards, training
 
-    print(training.finetune(base, spec, output, threads=threads))
+    path = training.finetune(base, spec, output, threads=threads)
+    options = cards.GuardOptions(train_direct=train_direct, source=source)
+    found = cards.guard(output, base, options, cards.find_card(base), threads=threads)
+    cards.write_card(path, options=cards.CardOptions(parent=base))
+    print(path)
+    print(found.sentence, file=sys.stderr)
+
+
+@app.command()
+def card(
+    model: Annotated[Path, typer.Argument(help="A training's folder, or a checkpoint.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="card.html, with card.json beside it; or .json")
+    ],
+    parent: Annotated[
+        Path | None, typer.Option(help="The checkpoint that it was made from, if not known yet.")
+    ] = None,
+    test: Annotated[
+        Path | None, typer.Option(help="Labelled structures to judge on; else the training's.")
+    ] = None,
+    committee: Annotated[
+        list[Path] | None,
+        typer.Option(help="Another member of a committee; repeat for each (the model is one)."),
+    ] = None,
+    robustness: Annotated[
+        Path | None, typer.Option(help="The folder of a robustness report of this model.")
+    ] = None,
+    notes: Annotated[str, typer.Option(help="Licence, limits: any text.")] = "",
+) -> None:
+    """Write a model's card: data, lineage, errors, calibration, cost, verdicts.
+
+    Example: tempermd card tuned/ -o card.html --notes "For tubes below 3000 K."
+    """
+    from tempermd import cards
+
+    options = cards.CardOptions(
+        parent=parent,
+        test=test,
+        committee=committee or [],
+        robustness=robustness,
+        notes=notes,
+    )
+    print(cards.write_card(model, output, options))
 
 
 @app.command()
@@ -72,7 +127,7 @@ def transmute(
 
     Example: tempermd transmute base/best.ckpt --to C=Si -o si_base.ckpt
     """
-    from tempermd import training
+    from tempermd import cards, training
 
     spec = training.alchemy_spec(
         to,
@@ -80,6 +135,7 @@ def transmute(
         energy_ratio or ("fit" if fit_to else 1.0),
     )
     path = training.transmute(base, spec, output, fit_to)
+    cards.write_card(path, options=cards.CardOptions(parent=base))
     print(training.transmutation_text(path), file=sys.stderr)
     print(path)
 
