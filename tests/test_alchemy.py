@@ -239,6 +239,14 @@ def test_wrong_elements(parent: Path, tmp_path: Path, elements: list[str], messa
         transmute(parent, alchemy_spec(elements), tmp_path / "si.ckpt")
 
 
+def test_a_study_s_table_is_a_spec(parent: Path, tmp_path: Path) -> None:
+    table = {"elements": {"C": "Si"}, "length_ratio": S}
+    child = transmute(parent, table, tmp_path / "si.ckpt")
+    assert float(load_checkpoint(child).metadata["r_max"]) == pytest.approx(3 * S)
+    with pytest.raises(UserError, match="unknown key 'lenght_ratio'"):
+        transmute(parent, {"elements": {"C": "Si"}, "lenght_ratio": 2}, tmp_path / "x.ckpt")
+
+
 def test_other_refusals(parent: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no frames are given"):
         transmute(parent, alchemy_spec(["C=Si"], None, "fit"), tmp_path / "si.ckpt")

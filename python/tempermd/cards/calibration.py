@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tempermd.cards.judged import judge
+from tempermd.cards.judged import judge, name_of
 from tempermd.cards.records import Bin, Calibration
 from tempermd.records import UserError, sha256_file
 
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from ase import Atoms
 
 N_BINS = 10
+NOISE_EV_PER_A = 1e-5
+"""Models in single precision differ by less where symmetry makes the force vanish."""
 
 
 def committee(
@@ -35,27 +37,28 @@ def committee(
     The prediction is the members' mean, the spread their standard deviation (n - 1) in each
     force component. Few members scatter: with M of them z has Student's tails.
     """
-    hashes = [sha256_file(path) for path in checkpoints]
+    paths = [Path(path) for path in checkpoints]
+    hashes = [sha256_file(path) for path in paths]
     if len(set(hashes)) < len(hashes) or len(hashes) < 2:
         raise UserError(
             "a committee needs at least two different checkpoints, "
             f"got {len(set(hashes))} different of {len(hashes)}; name the other members"
         )
-    found = [judge(path, frames, elements) for path in checkpoints]
+    found = [judge(path, frames, elements) for path in paths]
     forces = np.stack([np.concatenate(one.forces) for one in found])  # (M, N, 3)
     errors = forces.mean(0) - np.concatenate(found[0].true_forces)
-    names = [f"{Path(path).name} {one[:8]}" for path, one in zip(checkpoints, hashes, strict=True)]
+    names = [f"{name_of(one)} {hashed[:8]}" for one, hashed in zip(paths, hashes, strict=True)]
     return calibration(errors.ravel(), forces.std(0, ddof=1).ravel(), names)
 
 
 def calibration(errors: np.ndarray, spreads: np.ndarray, members: list[str]) -> Calibration:
     """Return all figures for errors (n,) and spreads (n,), both in eV/Å.
 
-    Components without any spread (by symmetry, as in an ideal crystal) are left out.
+    Components whose spread is rounding (zero by symmetry, as in a crystal) are left out.
     """
     from scipy.stats import pearsonr, spearmanr
 
-    told = spreads > 0
+    told = spreads > NOISE_EV_PER_A
     errors, spreads = errors[told], spreads[told]
     if len(errors) < N_BINS:
         raise UserError(

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from tempermd.cards.calibration import committee
 from tempermd.cards.data import data_parts, is_same_file
-from tempermd.cards.judged import Judged, judge
+from tempermd.cards.judged import Judged, judge, name_of
 from tempermd.cards.page import card_page
 from tempermd.cards.records import Card, Cost, Guard, Parity, Robustness
 from tempermd.dataset import read_labelled
@@ -113,10 +113,8 @@ def make_card(checkpoint: Path, options: CardOptions, *, judged: bool = True) ->
 
 
 def _facts_of_model(checkpoint: Path, model: torch.nn.Module) -> dict[str, Any]:
-    folder = checkpoint.parent.resolve()
-    is_trained = checkpoint.name == "best.ckpt"
     return {
-        "name": folder.name if is_trained else checkpoint.stem,
+        "name": name_of(checkpoint),
         "checkpoint_sha256": sha256_file(checkpoint),
         "made_by": "unknown",
         "model": spec_of_config(config_of_checkpoint(checkpoint), str(checkpoint)),

@@ -137,3 +137,8 @@ def group_of(atoms: Atoms, number: int) -> str:
     """Return the trajectory that a frame is from; one without any is a group of its own."""
     name = atoms.info.get("trajectory")
     return f"frame {number}" if name is None else str(name)
+
+
+def name_of(checkpoint: Path) -> str:
+    """Return a model's name: that of its training's folder, or of its file."""
+    return checkpoint.resolve().parent.name if checkpoint.name == "best.ckpt" else checkpoint.stem

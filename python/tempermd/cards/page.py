@@ -68,7 +68,7 @@ def _overview(card: Card) -> Section:
             ]
         )
     if card.guard is not None:
-        rows.append(["against direct training and its start", card.guard.verdict])
+        rows.append(["guard", f"{card.guard.verdict} (see below)"])
     if card.robustness is not None:
         rows.append(["robustness", card.robustness.verdict])
     table = Table(title="", head=["", ""], rows=rows)

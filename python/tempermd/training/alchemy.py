@@ -111,7 +111,7 @@ def alchemy_spec(
 
 def transmute(
     base: Path | str,
-    spec: AlchemySpec,
+    spec: AlchemySpec | Mapping[str, Any],
     out: Path | str,
     frames: Path | str | Sequence[Atoms] | None = None,
 ) -> Path:
@@ -126,6 +126,8 @@ def transmute(
     ----------
     base
         A checkpoint (a pickle: opening it runs code in it).
+    spec
+        A spec, or the table of one, as studies hold it.
     frames
         Labelled structures of the new elements, or their file: needed where a ratio is "fit".
 
@@ -135,6 +137,8 @@ def transmute(
         Where the elements are not the base's, the output exists, or frames are missing.
     """
     base, out = Path(base), Path(out)
+    if not isinstance(spec, AlchemySpec):
+        spec = parse_spec(dict(spec), AlchemySpec, "alchemy")
     record_path = out.with_suffix(".json")
     if out.suffix != ".ckpt":
         raise UserError(f"{out}: a checkpoint's name must end in .ckpt")
