@@ -10,8 +10,8 @@ ARROWS = {"better": " ↓", "worse": " ↑"}
 
 
 def interval_text(low: float | None, high: float | None) -> str:
-    """Return an interval in brackets, nothing where there is none."""
-    if low is None or high is None:
+    """Return an interval in brackets, nothing where there is none or it has no width."""
+    if low is None or high is None or number_text(low) == number_text(high):
         return ""
     return f" ({number_text(low)} to {number_text(high)})"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 from tempermd.records import Spec
@@ -16,7 +17,9 @@ class ArmCost(Spec):
     """Hours of an arm on all targets; what several rows share is counted once.
 
     Pre-training and its labels count fully for every arm that starts from the base, and once
-    in the sum of all arms, which so may be less than its parts.
+    in the sum of all arms, which so may be less than its parts. Rows do not say which base they
+    share: one pre-training is told from another by its name, size and time, labels by name and
+    time.
     """
 
     arm: str
@@ -45,19 +48,15 @@ def costs(study: Study) -> list[ArmCost]:
 
 def _cost(name: str, rows: Iterable[Row]) -> ArmCost:
     rows = list(rows)
-    shared = sorted({_base(row) for row in rows if row.arm.base is not None}, key=repr)
+    based = [row for row in rows if row.arm.base is not None]
+    trained = {(row.arm.base, row.arm.n_pretrain, row.cost.pretraining_core_s) for row in based}
+    labelled = {(row.arm.base, row.cost.labels_core_s) for row in based}
     return ArmCost(
         arm=name,
         models=len(rows),
         training_core_h=sum(row.cost.training_core_s for row in rows) / HOUR_S,
         tuning_core_h=sum(row.cost.tuning_core_s for row in rows) / HOUR_S,
-        pretraining_core_h=sum(base[2] for base in shared) / HOUR_S,
-        labels_core_h=sum(base[3] for base in shared) / HOUR_S,
+        pretraining_core_h=math.fsum(one[-1] for one in trained) / HOUR_S,
+        labels_core_h=math.fsum(one[-1] for one in labelled) / HOUR_S,
         gpu_h=sum(row.cost.gpu_s for row in rows) / HOUR_S,
     )
-
-
-def _base(row: Row) -> tuple[str | None, int | None, float, float]:
-    """Return what tells one base from another: rows do not name it, but its times are its own."""
-    cost = row.cost
-    return row.arm.base, row.arm.n_pretrain, cost.pretraining_core_s, cost.labels_core_s

@@ -186,7 +186,10 @@ def _heat_map(
     }
     layout = {
         "xaxis": {"title": {"text": "structures"}, "type": "category"},
-        "yaxis": {"title": {"text": "pre-training structures"}, "type": "category"},
+        "yaxis": {
+            "title": {"text": "pre-training structures", "standoff": 14},
+            "type": "category",
+        },
     }
     return Figure(
         title=title, data=[trace], layout=layout, note=f"{UNITS[quantity]}; dark is low; 0: direct"
@@ -209,7 +212,7 @@ def survival_figure(found: Sequence[FateOfArm], palette: Palette) -> Figure:
     }
     first = found[0]
     return Figure(
-        title=f"Survival at {first.temperature_K:g} K, n = {first.n_train}",
+        title=f"Survival at {first.temperature_K:g} K, {first.target}, n = {first.n_train}",
         data=bands + lines,
         layout=layout,
         note="Kaplan–Meier with 95 % log-log intervals, which are not defined at 0 and 1",

@@ -66,7 +66,7 @@ def markdown(study: Study, reference: str = REFERENCE) -> str:
     points, found = learning_curves(study), factors(study, reference)
     tables: list[Table] = []
     for target in targets(study):
-        tables += page_tables.error_tables(study, target, points, reference)[:2]
+        tables += page_tables.error_tables(study, target, points, reference)
         tables += page_tables.factor_tables(study, target, found, reference)
     tables += [page_tables.fates_table(study, group) for group in _groups(fates(study, reference))]
     parts = [f"{table.title}\n\n{_as_markdown(table)}" for table in tables]
@@ -130,8 +130,7 @@ def _target(
 ) -> Section:
     own = [point for point in points if point.target == target]
     found = [point for point in factors(study, reference) if point.target == target]
-    tables = page_tables.error_tables(study, target, points, reference)
-    tables += page_tables.factor_tables(study, target, found, reference)
+    tables = page_tables.full_tables(study, target, points, found, reference)
     tables += page_tables.pair_tables(study, target, reference)
     drawn: list[Figure | None] = [figures.learning_curve(own, q, palette) for q in QUANTITIES]
     drawn += [figures.factor_figure(found, quantity, palette) for quantity in QUANTITIES]
@@ -171,7 +170,7 @@ def _forgetting(study: Study, palette: Palette) -> Section:
     drawn = [figures.forgetting_figure(group, palette) for group in groups]
     return Section(
         title="Forgetting",
-        tables=[page_tables.forgetting_table(study, group) for group in groups],
+        tables=[table for group in groups for table in page_tables.forgetting_tables(study, group)],
         figures=[figure for figure in drawn if figure is not None],
     )
 

@@ -23,6 +23,7 @@ from tempermd.study.contrasts import (
 )
 from tempermd.study.costs import ArmCost
 from tempermd.study.curves import (
+    GENERAL,
     QUANTITIES,
     TEST,
     CurvePoint,
@@ -33,11 +34,14 @@ from tempermd.study.curves import (
 )
 from tempermd.study.figures import NAMES, UNITS
 from tempermd.study.rows import Quantity, Study
+from tempermd.study.statistics import Estimate, Ratio
 from tempermd.study.survival import FateOfArm
 from tempermd.study.tables import titled
 
 MOST_PAIRS = 60
 """Pairs of arms that the page lists; the file has all."""
+Key = tuple[str, int, Quantity]
+"""An arm, an n_train, and forces or energy."""
 Cells = Mapping[tuple[str, int], str]
 """What a table says of an arm at an n_train."""
 
@@ -45,30 +49,70 @@ Cells = Mapping[tuple[str, int], str]
 def error_tables(
     study: Study, target: str, points: list[CurvePoint], reference: str
 ) -> list[Table]:
-    """Return test errors, and their ratios to the reference's, arm by arm and n by n."""
-    ratios = against_reference(study, target, reference)
-    found = {
-        (point.arm, point.n_train, point.quantity): point.estimate
-        for point in points
-        if point.target == target and point.error_set == TEST
-    }
+    """Return test errors: a row for every arm, a column for every n; one table for a single n."""
+    found = _test_errors(points, target)
     if not has_curves(study, target):
+        ratios = against_reference(study, target, reference)
         return [_single_size(study, target, found, ratios, reference)]
     tables = []
     for quantity in QUANTITIES:
         cells = {key[:2]: estimate_text(one) for key, one in found.items() if key[2] == quantity}
         title = titled(study, f"{NAMES[quantity]} on the test set, {UNITS[quantity]}", target)
         tables.append(_pivot(title, study, target, cells, _seeds_text(found, quantity)))
-    for quantity in QUANTITIES:
-        cells = {key[:2]: ratio_text(one) for key, one in ratios.items() if key[2] == quantity}
-        title = titled(study, f"{NAMES[quantity]} over that of {reference}, by seed", target)
-        if cells:
-            tables.append(_pivot(title, study, target, cells, _arrows_text(len(ratios))))
     return tables
 
 
+def full_tables(
+    study: Study,
+    target: str,
+    points: list[CurvePoint],
+    factor_points: list[FactorPoint],
+    reference: str,
+) -> list[Table]:
+    """Return test errors, their ratios to the reference's and factors, a row for each n."""
+    if not has_curves(study, target):
+        return error_tables(study, target, points, reference)
+    found = _test_errors(points, target)
+    ratios = against_reference(study, target, reference)
+    factors = {
+        (one.arm, one.n_train, one.quantity): one.factor
+        for one in factor_points
+        if one.target == target
+    }
+    tables = []
+    for quantity in QUANTITIES:
+        head = ["arm", "n", f"RMSE, {UNITS[quantity]}"]
+        head += [f"÷ {reference}, by seed"] if ratios else []
+        head += ["data-efficiency factor"] if factors else []
+        rows = []
+        for key, one in found.items():
+            if key[2] == quantity:
+                cells = [key[0], str(key[1]), estimate_text(one)]
+                cells += [ratio_text(ratios.get(key))] if ratios else []
+                cells += [factor_text(factors.get(key))] if factors else []
+                rows.append(cells)
+        notes = [_seeds_text(found, quantity)]
+        notes += [_arrows_text(len(ratios))] if ratios else []
+        notes += [_factor_note(reference)] if factors else []
+        title = titled(study, f"{NAMES[quantity]} on the test set", target)
+        tables.append(Table(title=title, head=head, rows=rows, note=" ".join(notes)))
+    return tables
+
+
+def _test_errors(points: list[CurvePoint], target: str) -> dict[Key, Estimate]:
+    return {
+        (point.arm, point.n_train, point.quantity): point.estimate
+        for point in points
+        if point.target == target and point.error_set == TEST
+    }
+
+
 def _single_size(
-    study: Study, target: str, found: Mapping, ratios: Mapping, reference: str
+    study: Study,
+    target: str,
+    found: Mapping[Key, Estimate],
+    ratios: Mapping[Key, Ratio],
+    reference: str,
 ) -> Table:
     """Return one table for arms that were trained at one n each."""
     head = ["arm", "n", "seeds", *(f"{q} RMSE, {UNITS[q]}" for q in QUANTITIES)]
@@ -96,7 +140,7 @@ def _pivot(title: str, study: Study, target: str, cells: Cells, note: str) -> Ta
     return Table(title=title, head=["arm", *(f"n = {n}" for n in sizes)], rows=rows, note=note)
 
 
-def _seeds_text(found: Mapping, quantity: Quantity) -> str:
+def _seeds_text(found: Mapping[Key, Estimate], quantity: Quantity) -> str:
     counts = {one.n_used + one.n_diverged for key, one in found.items() if key[2] == quantity}
     if counts == {1}:
         return "One seed: no intervals."
@@ -124,13 +168,16 @@ def factor_tables(
             if (point.target, point.quantity) == (target, quantity)
         }
         title = titled(study, f"Data-efficiency factor of {quantity} over {reference}", target)
-        note = (
-            f"How many times more structures {reference} needs for the same mean error, with the "
-            "95 % interval; ≥, ≤, >, < stand where its curve ends (censored)."
-        )
         if cells:
-            tables.append(_pivot(title, study, target, cells, note))
+            tables.append(_pivot(title, study, target, cells, _factor_note(reference)))
     return tables
+
+
+def _factor_note(reference: str) -> str:
+    return (
+        f"Factor: how many times more structures {reference} needs for the same mean error, with "
+        "the 95 % interval; ≥, ≤, > and < stand where its curve ends (censored)."
+    )
 
 
 def pair_tables(study: Study, target: str, reference: str) -> list[Table]:
@@ -167,8 +214,8 @@ def _pair_cells(both: list[Contrast | None]) -> list[str]:
 def fates_table(study: Study, found: list[FateOfArm]) -> Table:
     """Return errors beside survival, of the arms at one target, n_train and temperature."""
     first = found[0]
-    head = ["arm", "forces, eV/Å", "energy, meV/atom", "runs survived", "models unharmed"]
-    head += ["survival", "first events", f"p against {first.reference}"]
+    head = ["arm", "forces, eV/Å", "energy, meV/atom", "survived", "models whole", "survival"]
+    head += [f"p, {first.reference}", "first events"]
     rows = [
         [
             one.arm,
@@ -177,8 +224,8 @@ def fates_table(study: Study, found: list[FateOfArm]) -> Table:
             _count_text(one),
             f"{one.models_whole} of {one.models}",
             f"{one.survival:.2f} ({one.low:.2f} to {one.high:.2f})",
-            ", ".join(f"{kind} {n}" for kind, n in one.first_events.items()) or "none",
             p_text(one.p_against),
+            ", ".join(f"{kind} {n}" for kind, n in one.first_events.items()) or "none",
         ]
         for one in found
     ]
@@ -187,8 +234,8 @@ def fates_table(study: Study, found: list[FateOfArm]) -> Table:
     note = (
         f"Survival to {end_ps:g} ps: Kaplan–Meier with the 95 % log-log interval, Clopper–Pearson "
         "where all or none survive. Runs of one model are not independent: where models drive "
-        "several runs the interval is too narrow, and models without a failed run tell more. "
-        "p: log-rank test."
+        "several runs the interval is too narrow, and whole models (none of whose runs failed) "
+        f"tell more. p: log-rank test against {first.reference}."
     )
     return Table(title=titled(study, title, first.target), head=head, rows=rows, note=note)
 
@@ -198,29 +245,31 @@ def _count_text(one: FateOfArm) -> str:
     return f"{one.survived} of {one.runs}{aside}"
 
 
-def forgetting_table(study: Study, own: list[Forgotten]) -> Table:
+def forgetting_tables(study: Study, own: list[Forgotten]) -> list[Table]:
     """Return errors on a further set beside those on the test set, before and after."""
-    first = own[0]
-    rows = [
-        [
-            one.arm,
-            str(one.n_train),
-            one.quantity,
-            estimate_text(one.test),
-            estimate_text(one.before),
-            estimate_text(one.after),
-            ratio_text(one.ratio),
+    name = own[0].error_set
+    head = ["arm", "n", "test, before", "test, after", f"{name}, before", f"{name}, after"]
+    note = "Before: the model before its first step, with refitted reference energies."
+    if name == GENERAL:
+        note += (
+            " The general set is what the base's pre-training held out, labelled by the base's "
+            "source; for arms without a base it is that of the first base."
+        )
+    tables = []
+    for quantity in QUANTITIES:
+        rows = [
+            [
+                one.arm,
+                str(one.n_train),
+                *map(estimate_text, (one.test_before, one.test, one.before, one.after)),
+                ratio_text(one.ratio),
+            ]
+            for one in own
+            if one.quantity == quantity
         ]
-        for one in own
-    ]
-    name = first.error_set
-    head = ["arm", "n", "of", "test", f"{name}, before", f"{name}, after", "after ÷ before"]
-    note = (
-        "Forces in eV/Å, energy in meV/atom. Before: the model before its first step, with "
-        "refitted reference energies."
-    )
-    title = titled(study, f"Errors on {name}", first.target)
-    return Table(title=title, head=head, rows=rows, note=note)
+        title = titled(study, f"{NAMES[quantity]} on {name}, {UNITS[quantity]}", own[0].target)
+        tables.append(Table(title=title, head=[*head, "after ÷ before"], rows=rows, note=note))
+    return tables
 
 
 def negative_table(study: Study, found: list[Negative], reference: str) -> Table:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections import Counter
 from collections.abc import Sequence
@@ -132,10 +133,14 @@ def _errors(rows: list[Row], quantity: str) -> Estimate:
 
 def _first_events(runs: Sequence[Fate]) -> dict[str, int]:
     """Count the kind of each failed run's first event."""
-    kinds = Counter(
-        run.first_events[0] if run.first_events else run.outcome for run in runs if run.failed
-    )
+    kinds = Counter(_kind(run) for run in runs if run.failed)
     return dict(sorted(kinds.items(), key=lambda pair: (-pair[1], pair[0])))
+
+
+def _kind(run: Fate) -> str:
+    """Return the kind of a run's first event, without the time that stands behind it."""
+    first = run.first_events[0] if run.first_events else run.outcome
+    return re.sub(r" [0-9.]+$", "", first).replace("_", " ")
 
 
 def kaplan_meier(runs: Sequence[Fate]) -> SurvivalCurve:
