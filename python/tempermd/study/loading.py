@@ -84,18 +84,20 @@ class LoadedStudy:
         spec = parse_spec(settings, TrainingSpec, f"{self.path}: {where}")
         return spec.model_dump(mode="json", exclude_defaults=True)
 
-    def target_training(self, name: str, rate: float, seed: int) -> dict[str, Any]:
-        """Return the settings of a strategy's training at a rate."""
-        strategy = self.spec.strategies[name]
+    def target_training(
+        self, name: str, target: str, n_train: int, rate: float, seed: int
+    ) -> dict[str, Any]:
+        """Return the settings of a strategy's training on a target at a rate."""
+        strategy, shared = self.spec.strategies[name], self.spec.targets[target].training
         where = f"strategies.{name}.training"
-        taken = set(OWN_OF_STUDY) & set(strategy.training)
+        taken = set(OWN_OF_STUDY) & ({*strategy.training} | {*shared})
         if taken:
             raise UserError(
-                f"{self.path}: {where} has {', '.join(sorted(taken))}: give learning_rates and "
-                f"max_steps in [strategies.{name}] and seeds in the target"
+                f"{self.path}: {where} (or the target's) has {', '.join(sorted(taken))}: give "
+                f"learning_rates and max_steps in [strategies.{name}] and seeds in the target"
             )
-        own = {"learning_rate": rate, "max_steps": strategy.max_steps, "seed": seed}
-        return self.training(self.spec.training | strategy.training | own, where)
+        own = {"learning_rate": rate, "max_steps": strategy.steps_for(n_train), "seed": seed}
+        return self.training(self.spec.training | shared | strategy.training | own, where)
 
     def pretraining(self, base: BaseSpec, name: str) -> dict[str, Any]:
         """Return the settings of a base's training; its own budget replaces the shared one."""
@@ -161,7 +163,9 @@ def load_study(path: Path | str) -> LoadedStudy:
 
 
 def _check_strategy(study: LoadedStudy, name: str, strategy: StrategySpec) -> None:
-    study.target_training(name, strategy.learning_rates[0], 0)
+    for target in study.spec.targets_of(name):
+        for n_train in study.spec.n_train_of(name, target):
+            study.target_training(name, target, n_train, strategy.learning_rates[0], 0)
     study.finetuning(name)
     if strategy.bases is None:
         study.model(strategy.model, f"strategies.{name}.model")

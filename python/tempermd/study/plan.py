@@ -332,7 +332,7 @@ class _Planner:
     def _training(self, row: PlannedRow, rate: float, parent: Reference | None) -> Stage:
         strategy = self.spec.strategies[row.strategy]
         where = f"strategies.{row.strategy}.model"
-        settings = self.study.target_training(row.strategy, rate, row.seed)
+        settings = self.study.target_training(row.strategy, row.target, row.n_train, rate, row.seed)
         parameters = {
             "model": self.study.model(strategy.model, where) if parent is None else None,
             "training": settings,

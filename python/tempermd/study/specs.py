@@ -66,6 +66,9 @@ class TargetSpec(Spec):
     seeds: list[int] = Field([1], min_length=1)
     tune: Literal["first_seed", "each"] = "first_seed"
     judge_on: list[str] = Field(default_factory=list)
+    training: dict[str, Any] = Field(
+        default_factory=dict, description="settings of the trainings on this target only"
+    )
     split_seed: int = Field(1, ge=0)
     labelling: LabelOptions = LabelOptions()
 
@@ -103,7 +106,9 @@ class StrategySpec(Spec):
 
     bases: list[str] | Literal["all"] | None = None
     learning_rates: list[PositiveFloat] = Field(min_length=1)
-    max_steps: PositiveInt
+    max_steps: PositiveInt | dict[PositiveInt, PositiveInt] = Field(
+        description="for all sizes of the training set, or for each: { 10 = 500, 40 = 1000 }"
+    )
     training: dict[str, Any] = Field(default_factory=dict)
     model: dict[str, Any] = Field(default_factory=dict)
     finetuning: dict[str, Any] = Field(default_factory=dict)
@@ -113,6 +118,12 @@ class StrategySpec(Spec):
     targets: list[str] | None = None
     n_train: list[PositiveInt] | None = None
     extra_train: ExtraFrames | None = None
+
+    def steps_for(self, n_train: int) -> int:
+        """Return the budget of a training with so many structures."""
+        if isinstance(self.max_steps, int):
+            return self.max_steps
+        return self.max_steps[n_train]
 
     @model_validator(mode="after")
     def _fits_together(self) -> StrategySpec:
@@ -234,6 +245,10 @@ def _check_strategies(spec: StudySpec) -> None:
         _known(strategy.targets or [], spec.targets, f"{where}.targets")
         sizes = {n for one in spec.targets_of(name) for n in spec.targets[one].n_train}
         _known(strategy.n_train or [], sizes, f"{where}.n_train")
+        if isinstance(strategy.max_steps, dict):
+            asked = {n for one in spec.targets_of(name) for n in spec.n_train_of(name, one)}
+            if missing := sorted(asked - set(strategy.max_steps)):
+                raise ValueError(f"{where}.max_steps: no steps for n_train = {_listed(missing)}")
 
 
 def _check_md(spec: StudySpec, md: MdSpec) -> None:

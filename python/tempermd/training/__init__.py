@@ -227,7 +227,7 @@ def _schedule(spec: TrainingSpec, n_train: int, n_val: int) -> Schedule:
     steps_per_epoch = math.ceil(n_train / spec.batch_size)
     n_epochs = spec.max_epochs or math.ceil(spec.max_steps / steps_per_epoch)
     # validating a frame costs a third of training on it: keep that share near a fifth
-    val_every = spec.val_every or max(1, math.ceil(2 * n_val / n_train))
+    val_every = spec.val_every or max(1, math.ceil(4 * n_val / n_train))
     return Schedule(
         n_epochs=n_epochs,
         steps_per_epoch=steps_per_epoch,
