@@ -186,6 +186,7 @@ def _torch_threads(threads: int) -> Iterator[None]:
 
 def _train_and_judge(request: _Request, inputs: TrainingInputs) -> Training:
     from tempermd.training.callbacks import StoppedByUserError
+    from tempermd.training.compiled import compile_steps
     from tempermd.training.loop import Batches, fit
     from tempermd.training.products import speed_up
 
@@ -196,6 +197,8 @@ def _train_and_judge(request: _Request, inputs: TrainingInputs) -> Training:
     if request.device == "cpu":
         speed_up(module.model)
     schedule = _schedule(spec, len(data.train), len(data.val))
+    if _compiles(request, schedule, data):
+        compile_steps(module, data.train, progress=request.progress)
     batches = Batches(data.train, data.val, spec.batch_size, spec.seed)
     try:
         keeper = fit(
@@ -218,6 +221,25 @@ def _train_and_judge(request: _Request, inputs: TrainingInputs) -> Training:
             "learning_rate or gradient_clip, or raise warmup_steps"
         )
     return _describe(request, inputs, config, module, data, keeper)
+
+
+def _compiles(request: _Request, schedule: Schedule, data: Data) -> bool:
+    """Tell whether to compile: as the spec says, else where it pays and changes nothing else.
+
+    With several threads compiled sums come in any order, so that resuming is not exact.
+    """
+    from tempermd.training.compiled import pays
+
+    asked = request.spec.training.compile
+    if asked is not None:
+        return asked
+    some = [len(data.train[number]["pos"]) for number in range(min(len(data.train), 10))]
+    atoms_per_step = request.spec.training.batch_size * sum(some) / len(some)
+    return (
+        request.threads == 1
+        and request.device == "cpu"
+        and pays(schedule.n_steps, atoms_per_step)
+    )
 
 
 def _schedule(spec: TrainingSpec, n_train: int, n_val: int) -> Schedule:
