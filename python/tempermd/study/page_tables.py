@@ -87,9 +87,11 @@ def full_tables(
         rows = []
         for key, one in found.items():
             if key[2] == quantity:
-                cells = [key[0], str(key[1]), estimate_text(one)]
-                cells += [ratio_text(ratios.get(key))] if ratios else []
-                cells += [factor_text(factors.get(key))] if factors else []
+                more = [ratio_text(ratios.get(key))] if ratios else []
+                more += [factor_text(factors.get(key))] if factors else []
+                if key[0] == reference:
+                    more = ["1"] * len(more)
+                cells = [key[0], str(key[1]), estimate_text(one), *more]
                 rows.append(cells)
         notes = [_seeds_text(found, quantity)]
         notes += [_arrows_text(len(ratios))] if ratios else []

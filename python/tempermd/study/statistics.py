@@ -193,7 +193,8 @@ def data_efficiency(n: int, errors: BySeed, reference: Mapping[int, BySeed]) -> 
     if fewest < 2:
         return factor
     covariance = pool @ _covariance(logs) @ pool.T  # (P, P)
-    interval = _inverted(np.log(sizes), gaps, covariance, t_quantile(fewest - 1) ** 2)
+    known = [crossing] if censored == "no" else []
+    interval = _inverted(np.log(sizes), gaps, covariance, t_quantile(fewest - 1) ** 2, known)
     low, high, low_censored, high_censored = interval
     return factor.model_copy(
         update={
@@ -246,14 +247,11 @@ def _pooling(means: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 def _covariance(logs: list[dict[int, float]]) -> np.ndarray:
     """Return the covariance of the means; 0 between columns that do not have the same seeds."""
-    size = len(logs)
-    covariance = np.zeros((size, size))
-    for i in range(size):
-        for j in range(i + 1):
-            if logs[i].keys() == logs[j].keys():
-                seeds = list(logs[i])
-                pair = np.array([[logs[k][seed] for seed in seeds] for k in (i, j)])
-                covariance[i, j] = covariance[j, i] = np.cov(pair)[0, 1] / len(seeds)
+    covariance = np.zeros((len(logs), len(logs)))
+    for seeds in {frozenset(column) for column in logs}:
+        own = [k for k, column in enumerate(logs) if column.keys() == seeds]
+        values = np.array([[logs[k][seed] for seed in sorted(seeds)] for k in own])
+        covariance[np.ix_(own, own)] = np.cov(values) / len(seeds)
     return covariance
 
 
@@ -271,10 +269,17 @@ def _crossing(log_n: np.ndarray, gaps: np.ndarray) -> tuple[float, Literal["no",
 
 
 def _inverted(
-    log_n: np.ndarray, gaps: np.ndarray, covariance: np.ndarray, t_squared: float
+    log_n: np.ndarray,
+    gaps: np.ndarray,
+    covariance: np.ndarray,
+    t_squared: float,
+    known: list[float],
 ) -> tuple[float, float, bool, bool]:
-    """Return the hull of all log n where gap² <= t² variance, and whether it passes the ends."""
-    held: list[float] = []
+    """Return the hull of all log n where gap² <= t² variance, and whether it passes the ends.
+
+    ``known`` is the crossing itself, which rounding would lose where there is no variance.
+    """
+    held = list(known)
     for i in range(len(log_n) - 1):
         step = np.array([gaps[i], gaps[i + 1] - gaps[i]])
         a, b, c = covariance[i, i], covariance[i, i + 1], covariance[i + 1, i + 1]
