@@ -18,6 +18,12 @@ from tempermd.records import (
     write_record,
     write_spec,
 )
+from tempermd.training.alchemy import (
+    AlchemySpec,
+    alchemy_spec,
+    transmutation_text,
+    transmute,
+)
 from tempermd.training.errors import Errors, evaluate
 from tempermd.training.models import ModelSpec, load_checkpoint
 from tempermd.training.specs import (
@@ -38,6 +44,7 @@ if TYPE_CHECKING:
     from tempermd.training.loop import Schedule
 
 __all__ = [
+    "AlchemySpec",
     "DataSpec",
     "Errors",
     "ModelSpec",
@@ -45,11 +52,14 @@ __all__ = [
     "Training",
     "TrainingInputs",
     "TrainingSpec",
+    "alchemy_spec",
     "evaluate",
     "finetune",
     "load_checkpoint",
     "resolved_spec",
     "train",
+    "transmutation_text",
+    "transmute",
 ]
 
 
