@@ -239,7 +239,8 @@ class _Run:
         now = time.monotonic()
         for task, cores, start_s in self.running.values():
             rest_s += max(0.0, self._seconds(task) - (now - start_s) * cores) + task.after_s
-        return f"about {max(1, round(rest_s / self.workers / 60))} min left"
+        minutes = rest_s / self.workers / 60
+        return "under a minute left" if minutes < 1 else f"about {round(minutes)} min left"
 
     def _show(self) -> None:
         now = ", ".join(task.title for task, _, _ in self.running.values())

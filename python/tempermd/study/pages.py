@@ -30,9 +30,8 @@ def write_pages(study: Study, plan: Plan, store: Store, output: Path) -> tuple[P
     analyses = _analyses(plan, store)
     if not analyses:
         return output / "study.json", campaign.EXIT_GOOD
-    table = report.Table(
-        title=study.title, head=list(HEADS), rows=cells(study, _verdicts(analyses))
-    )
+    head, lines = cells(study, _verdicts(analyses))
+    table = report.Table(title=study.title, head=head, rows=lines)
     page = report.write_report(analyses, output, tables=[table])
     return page, campaign.exit_code(output / "summary.json")
 
@@ -70,10 +69,21 @@ def _verdicts(analyses: list[Analysis]) -> dict[str, str]:
     return {model.name: model.verdict for model in report.summarise(analyses).models}
 
 
-def cells(study: Study, verdicts: dict[str, str]) -> list[list[str]]:
-    """Return a study's rows as text, one line for each model; ``verdicts`` by model name."""
+def cells(study: Study, verdicts: dict[str, str]) -> tuple[list[str], list[list[str]]]:
+    """Return the head and the lines of a study's table, one line for each model.
+
+    ``verdicts`` are by model name. Target and seed are shown where there are several.
+    """
     with_seed = len({row.seed for row in study.rows}) > 1
-    return [_cells(row, verdicts.get(model_name(row, with_seed), "")) for row in study.rows]
+    with_target = len({row.target for row in study.rows}) > 1
+    driven_with_seed = len({row.seed for row in study.rows if row.fates}) > 1
+    head = ["target"] * with_target + ["seed"] * with_seed + list(HEADS)
+    lines = []
+    for row in study.rows:
+        verdict = verdicts.get(model_name(row, driven_with_seed), "") if row.fates else "no MD"
+        front = [row.target] * with_target + [str(row.seed)] * with_seed
+        lines.append(front + _cells(row, verdict))
+    return head, lines
 
 
 def _cells(row: Row, verdict: str) -> list[str]:
@@ -91,7 +101,7 @@ def _cells(row: Row, verdict: str) -> list[str]:
         f"{test.force_rmse_eV_per_A:.3f}",
         f"{test.energy_rmse_meV_per_atom:.1f}",
         f"{sum(fate.survived for fate in usable)} of {len(usable)}" if row.fates else "",
-        verdict or ("no MD" if not row.fates else "FAIL" if events else "PASS"),
+        verdict or ("FAIL" if events else "PASS"),
         "; ".join(events) or ("none" if row.fates else ""),
     ]
 
@@ -103,7 +113,7 @@ def table(output: Path) -> str:
     verdicts = {}
     if summary.is_file():
         verdicts = {m.name: m.verdict for m in read_record(summary, report.Summary).models}
-    lines = [HEADS, ["---"] * len(HEADS), *cells(study, verdicts)]
-    body = "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    head, lines = cells(study, verdicts)
+    body = "\n".join(f"| {' | '.join(line)} |" for line in [head, ["---"] * len(head), *lines])
     notes = "".join(f"\n\n{target}: {note}" for target, note in study.notes.items())
     return f"{study.title}{notes}\n\n{body}"
