@@ -18,6 +18,12 @@ from tempermd.records import (
     write_record,
     write_spec,
 )
+from tempermd.training.alchemy import (
+    AlchemySpec,
+    alchemy_spec,
+    transmutation_text,
+    transmute,
+)
 from tempermd.training.errors import Errors, evaluate
 from tempermd.training.finetuning import FineTuningSpec, ReplaySpec
 from tempermd.training.models import ModelSpec, load_checkpoint
@@ -41,6 +47,7 @@ if TYPE_CHECKING:
     from tempermd.training.loop import Schedule
 
 __all__ = [
+    "AlchemySpec",
     "DataSpec",
     "Errors",
     "FineTuningSpec",
@@ -50,6 +57,7 @@ __all__ = [
     "Training",
     "TrainingInputs",
     "TrainingSpec",
+    "alchemy_spec",
     "evaluate",
     "finetune",
     "load_checkpoint",
@@ -58,6 +66,8 @@ __all__ = [
     "select_file",
     "select_random",
     "train",
+    "transmutation_text",
+    "transmute",
 ]
 
 
@@ -185,6 +195,7 @@ def _torch_threads(threads: int) -> Iterator[None]:
 
 def _train_and_judge(request: _Request, inputs: TrainingInputs) -> Training:
     from tempermd.training.callbacks import StoppedByUserError
+    from tempermd.training.compiled import compile_steps
     from tempermd.training.loop import Batches, fit
     from tempermd.training.products import speed_up
     from tempermd.training.replay import with_replay
@@ -199,6 +210,8 @@ def _train_and_judge(request: _Request, inputs: TrainingInputs) -> Training:
         data.train, start, request.spec, config["per_type_energy_shifts"], progress=request.progress
     )
     schedule = _schedule(spec, frames.n_per_epoch, len(data.val))
+    if _compiles(request, schedule, data):
+        compile_steps(module, data.train, progress=request.progress)
     batches = Batches(frames, data.val, spec.batch_size, spec.seed)
     try:
         keeper = fit(
@@ -238,6 +251,25 @@ def _finetuning_facts(spec: TrainSpec, start: Start, frames: Frames) -> dict[str
     return facts
 
 
+def _compiles(request: _Request, schedule: Schedule, data: Data) -> bool:
+    """Tell whether to compile: as the spec says, else where it pays and changes nothing else.
+
+    With several threads compiled sums come in any order, so that resuming is not exact.
+    """
+    from tempermd.training.compiled import pays
+
+    asked = request.spec.training.compile
+    if asked is not None:
+        return asked
+    some = [len(data.train[number]["pos"]) for number in range(min(len(data.train), 10))]
+    atoms_per_step = request.spec.training.batch_size * sum(some) / len(some)
+    return (
+        request.threads == 1
+        and request.device == "cpu"
+        and pays(schedule.n_steps, atoms_per_step)
+    )
+
+
 def _schedule(spec: TrainingSpec, n_train: int, n_val: int) -> Schedule:
     """Turn a budget into whole epochs, and choose how often to validate."""
     from tempermd.training.loop import Schedule
@@ -245,7 +277,7 @@ def _schedule(spec: TrainingSpec, n_train: int, n_val: int) -> Schedule:
     steps_per_epoch = math.ceil(n_train / spec.batch_size)
     n_epochs = spec.max_epochs or math.ceil(spec.max_steps / steps_per_epoch)
     # validating a frame costs a third of training on it: keep that share near a fifth
-    val_every = spec.val_every or max(1, math.ceil(2 * n_val / n_train))
+    val_every = spec.val_every or max(1, math.ceil(4 * n_val / n_train))
     return Schedule(
         n_epochs=n_epochs,
         steps_per_epoch=steps_per_epoch,

@@ -43,6 +43,7 @@ class TrainingSpec(Spec):
     force_weight: PositiveFloat = 1.0
     patience: PositiveInt | None = None
     val_every: PositiveInt | None = None
+    compile: bool | None = None
     seed: int = Field(0, ge=0)
 
     @model_validator(mode="after")

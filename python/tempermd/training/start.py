@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -64,14 +65,35 @@ def starting_point(spec: TrainSpec, parent: Path | None) -> Start:
     parent_spec = spec_of_config(config, str(parent))
     for name in ModelSpec.model_fields if spec.model is not None else ():
         asked, given = getattr(spec.model, name), getattr(parent_spec, name)
-        if asked != given:
-            raise UserError(
-                f"fine-tuning keeps the parent's model: {name} is {given} in {parent}, "
-                f"but {asked} in the spec; set it to {given} or leave [model] out"
-            )
+        if not _agree(asked, given):
+            raise UserError(_disagreement(name, asked, given, parent))
     check_parts(spec.finetuning.freeze, parent_spec.num_layers)
     lineage = (sha256_file(parent), *lineage_of_checkpoint(parent))
     return Start(parent_spec, parent, config, lineage)
+
+
+def _agree(asked: Any, given: Any) -> bool:
+    """Tell whether two values are the same; a scaled cutoff to the last digits only."""
+    if isinstance(asked, float) and isinstance(given, float):
+        return math.isclose(asked, given, rel_tol=1e-9)
+    return bool(asked == given)
+
+
+def _disagreement(name: str, asked: Any, given: Any, parent: Path) -> str:
+    """Say what the parent has, what the spec wants, and what to do."""
+    text = (
+        f"fine-tuning keeps the parent's model: {name} is {given} in {parent}, "
+        f"but {asked} in the spec; set it to {given} or leave [model] out"
+    )
+    if name == "cutoff_A":
+        text += (
+            f". The weights were trained with lengths in units of {given} A and mean nothing "
+            "with another cutoff: for a cutoff scaled with an element's bond lengths make a "
+            "base by `tempermd transmute`"
+        )
+    elif name == "type_names":
+        text += ". A base for other elements is made by `tempermd transmute`"
+    return text
 
 
 def read_data(spec: DataSpec, model: ModelSpec, *, progress: bool) -> Data:
