@@ -31,7 +31,7 @@ PARTS = ["embedding", "layer0", "layer1", "readout"]
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a spec, its data, and a finished training in ``out``."""
     folder = tmp_path_factory.mktemp("base")
-    train(write_case(folder, max_epochs=40, learning_rate=0.03), folder / "out", **QUIET)
+    train(write_case(folder, max_epochs=60, learning_rate=0.03), folder / "out", **QUIET)
     return folder
 
 
