@@ -211,7 +211,7 @@ def _train_and_judge(request: _Request, inputs: TrainingInputs) -> Training:
     )
     schedule = _schedule(spec, frames.n_per_epoch, len(data.val))
     if _compiles(request, schedule, data):
-        compile_steps(module, data.train, progress=request.progress)
+        compile_steps(module, config, progress=request.progress)
     batches = Batches(frames, data.val, spec.batch_size, spec.seed)
     try:
         keeper = fit(
@@ -264,9 +264,7 @@ def _compiles(request: _Request, schedule: Schedule, data: Data) -> bool:
     some = [len(data.train[number]["pos"]) for number in range(min(len(data.train), 10))]
     atoms_per_step = request.spec.training.batch_size * sum(some) / len(some)
     return (
-        request.threads == 1
-        and request.device == "cpu"
-        and pays(schedule.n_steps, atoms_per_step)
+        request.threads == 1 and request.device == "cpu" and pays(schedule.n_steps, atoms_per_step)
     )
 
 
