@@ -119,6 +119,8 @@ def _factor_traces(points: Sequence[FactorPoint], aside: float, palette: Palette
         "marker": {
             "color": palette.colour(arm),
             "size": [11 if one.censored != "no" else 7 for one in factors],
+            "opacity": 1,
+            "line": {"width": 0},
             "symbol": [symbols[one.censored] for one in factors],
         },
         "error_y": asymmetric(ups, downs, palette.colour(arm)),
@@ -252,7 +254,7 @@ def forgetting_figure(found: Sequence[Forgotten], palette: Palette) -> Figure | 
         "yaxis": log_axis(f"force RMSE on {error_set}, eV/Å", shown_y),
     }
     return Figure(
-        title=f"What is forgotten of {error_set}",
+        title=f"Forgetting: {error_set} against the test set, {own[0].target}",
         data=data,
         layout=layout,
         note="points: n_train, rising to the left; stars: the base before its first step",

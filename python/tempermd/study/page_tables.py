@@ -251,7 +251,10 @@ def forgetting_tables(study: Study, own: list[Forgotten]) -> list[Table]:
     """Return errors on a further set beside those on the test set, before and after."""
     name = own[0].error_set
     head = ["arm", "n", "test, before", "test, after", f"{name}, before", f"{name}, after"]
-    note = "Before: the model before its first step, with refitted reference energies."
+    note = (
+        "Before: the model before its first step, with refitted reference energies. ↑: worse than "
+        "before, the interval clear of 1."
+    )
     if name == GENERAL:
         note += (
             " The general set is what the base's pre-training held out, labelled by the base's "
