@@ -296,8 +296,9 @@ class _Planner:
         rates = strategy.learning_rates if rate is None else [rate]
         if waits and len(strategy.learning_rates) == 1:
             waits = False
-        parent = None if base is None else self._parent(base, strategy)
-        draw = self._strategy_draw(strategy, target, n, seed, parent)
+        chooser = None if base is None else base.checkpoint
+        draw = self._strategy_draw(strategy, target, n, seed, chooser)
+        parent = None if base is None else self._parent(base, strategy, draw)
         arm = Arm(
             strategy=name,
             base=None if base is None else base.name,
@@ -311,10 +312,12 @@ class _Planner:
         chosen = self._choose(row.trainings)
         return row if chosen is None else self._judged(row, chosen, parent)
 
-    def _parent(self, base: BaseModel, strategy: StrategySpec) -> Reference:
+    def _parent(self, base: BaseModel, strategy: StrategySpec, draw: Stage) -> Reference:
         if strategy.alchemy is None:
             return base.checkpoint
-        parameters = {"base": base.checkpoint, "spec": strategy.alchemy}
+        # a ratio is fitted to the frames of the row, so that no other frames are used
+        frames = draw.product("train.extxyz") if "fit" in strategy.alchemy.values() else None
+        parameters = {"base": base.checkpoint, "spec": strategy.alchemy, "frames": frames}
         stage = Stage("transmute", parameters, f"transmuted {base.name}", 5, "transmute")
         return self.add(stage).product("base.ckpt")
 
@@ -408,7 +411,11 @@ class _Planner:
         """Return the sets that a row is judged on; a row without a base takes the first's."""
         sets = {"test": self.made.files[row.target].test}
         for name in self.spec.targets[row.target].judge_on:
-            sets[name] = self._general(row) if name == GENERAL else self.made.files[name].test
+            if name != GENERAL:
+                sets[name] = self.made.files[name].test
+            elif self.spec.strategies[row.strategy].alchemy is None:
+                # a base's own set is of its own elements, which a transmuted model does not know
+                sets[name] = self._general(row)
         return sets
 
     def _general(self, row: PlannedRow) -> Reference:
