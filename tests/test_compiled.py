@@ -10,7 +10,7 @@ from training_cases import morse_frames
 @pytest.fixture(scope="module")
 def two_modules():
     """An eager and a compiled module of equal weights (double precision), and their frames."""
-    from tempermd.training import ModelSpec, TrainingSpec
+    from tempermd.training import DataSpec, ModelSpec, TrainingSpec, TrainSpec
     from tempermd.training.compiled import compile_steps, has_compiler
     from tempermd.training.data import FramesInMemory
     from tempermd.training.products import speed_up
@@ -30,13 +30,17 @@ def two_modules():
     )
     modules = []
     for compiled in (False, True):
-        spec = TrainingSpec(max_epochs=1, seed=3)
-        _, module = build_module(Start(model, None, None), spec, frames, progress=False)
+        asked = TrainSpec(
+            model=model,
+            data=DataSpec(train="a", val="b"),
+            training=TrainingSpec(max_epochs=1, seed=3),
+        )
+        config, module = build_module(Start(model, None, None), asked, frames, progress=False)
         module.log_dict = lambda *_: None
         speed_up(module.model)
         names = list(module.state_dict())
         if compiled:
-            compile_steps(module, frames, progress=False)
+            compile_steps(module, config, progress=False)
             assert list(module.state_dict()) == names
             assert all(one.grad is None for one in module.parameters())
         modules.append(module)

@@ -14,6 +14,7 @@ from tempermd.training import (
     FineTuningSpec,
     Training,
     TrainSpec,
+    evaluate,
     finetune,
     load_checkpoint,
     train,
@@ -321,3 +322,128 @@ def _replay_of(base: Path, spec_path: Path, record: Training) -> Any:
     start = starting_point(spec, base / "out" / "best.ckpt")
     new = read_frames(spec.data.train, ["C"], 2.6)
     return with_replay(new, start, spec, record.reference_energies_eV, progress=False)
+
+
+def other_frames(n_frames: int, seed: int) -> list:
+    """Return rattled simple cubic cells of 8 atoms, labelled by another Morse potential."""
+    from ase.build import bulk
+    from ase.calculators.morse import MorsePotential
+    from ase.calculators.singlepoint import SinglePointCalculator
+
+    random = np.random.default_rng(seed)
+    frames = []
+    for number in range(n_frames):
+        lattice_A = 1.75 * random.uniform(0.97, 1.05)
+        atoms = bulk("C", "sc", a=lattice_A, cubic=True) * (2, 2, 2)
+        atoms.rattle(0.08, seed=1000 * seed + number)
+        atoms.calc = MorsePotential(epsilon=4.0, r0=1.7, rho0=4.0, rcut1=2.0, rcut2=2.5)
+        labels = {"energy": atoms.get_potential_energy(), "forces": atoms.get_forces()}
+        atoms.calc = SinglePointCalculator(atoms, **labels)
+        frames.append(atoms)
+    return frames
+
+
+def test_replay_keeps_what_plain_fine_tuning_forgets(base: Path, tmp_path: Path) -> None:
+    """Oracle: errors on the parent's own kind of structures, against the parent's there."""
+    sets = other_frames(6, 4), other_frames(2, 5), other_frames(3, 6)
+    general = morse_frames(8, 3)
+    replay = {"replay": {"file": str(base / "train.xyz"), "fraction": 0.5}}
+    budget = {"max_steps": 60, "learning_rate": 0.02}
+    errors = {}
+    for name, switches in (("plain", {}), ("replay", replay)):
+        record = tune(base, tmp_path / name, switches, sets, **budget)
+        assert record.n_steps == 60  # steps are steps, whoever's frames they are made of
+        found = [tmp_path / name / "out" / "best.ckpt", general]
+        errors[name] = evaluate(*found).force_rmse_eV_per_A, record.test.force_rmse_eV_per_A
+    parent = base / "out" / "best.ckpt"
+    old, new = (evaluate(parent, one).force_rmse_eV_per_A for one in (general, sets[2]))
+    assert errors["plain"][0] > 2.5 * old
+    assert errors["replay"][0] < 0.6 * errors["plain"][0]
+    assert errors["replay"][0] < 2 * old
+    assert errors["replay"][1] < 0.95 * new
+
+
+def test_resumes_with_every_switch(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Oracle: the same training without a stop, weight for weight, replayed frames included."""
+    from tempermd.training.callbacks import Interruptible, StoppedByUserError
+
+    switches, original = every_switch(base), Interruptible.on_train_batch_end
+    tune(base, tmp_path / "whole", switches, max_epochs=4)
+
+    def stop(self: Interruptible, trainer: Any, *rest: Any) -> None:
+        if trainer.global_step == 5:
+            raise StoppedByUserError
+        original(self, trainer, *rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Interruptible, "on_train_batch_end", stop)
+        with pytest.raises(UserError, match="interrupted"):
+            tune(base, tmp_path / "broken", switches, max_epochs=4)
+    tune(base, tmp_path / "broken", switches, max_epochs=4)
+    whole, broken = (
+        weights_of(tmp_path / one / "out" / "best.ckpt") for one in ("whole", "broken")
+    )
+    for name, weight in whole.items():
+        np.testing.assert_array_equal(broken[name], weight)
+
+
+def test_another_replay_file_is_another_training(base: Path, tmp_path: Path) -> None:
+    import ase.io
+
+    replay = {"replay": {"file": str(tmp_path / "old.xyz"), "n_frames": 2}}
+    for seed in (7, 8):
+        ase.io.write(tmp_path / "old.xyz", morse_frames(2, seed), format="extxyz")
+        if seed == 7:
+            tune(base, tmp_path / "t", replay, max_epochs=1)
+    with pytest.raises(UserError, match="another spec, data or parent"):
+        tune(base, tmp_path / "t", replay, max_epochs=1)
+    (tmp_path / "old.xyz").unlink()
+    with pytest.raises(UserError, match=r"old.xyz: no such file"):
+        tune(base, tmp_path / "u", replay, max_epochs=1)
+
+
+# --- several teachers -----------------------------------------------------------------------
+
+
+def test_one_source_after_another(base: Path, tmp_path: Path) -> None:
+    """Lineage names every ancestor; zeros of energy do not add up along the way.
+
+    Oracle: with weights that do not move, references after two sources are those of the last
+    source alone.
+    """
+    from tempermd.records import sha256_file
+
+    still = {"max_epochs": 1, "learning_rate": 1e-12}
+    middle = tune(base, tmp_path / "middle", {}, target_frames(3.0), **still)
+    direct = tune(base, tmp_path / "direct", {}, target_frames(-2.0), **still)
+    second_base = tmp_path / "middle"
+    last = tune(second_base, tmp_path / "last", {}, target_frames(-2.0), **still)
+    first, second = (sha256_file(one / "out" / "best.ckpt") for one in (base, second_base))
+    assert middle.lineage == direct.lineage == [first]
+    assert last.lineage == [second, first]
+    assert last.inputs.parent_sha256 == second == middle.checkpoint_sha256
+    one, other = (found.reference_energies_eV["C"] for found in (last, direct))
+    assert one == pytest.approx(other, abs=1e-5)
+    assert middle.reference_energies_eV["C"] == pytest.approx(other + 5, abs=1e-5)
+
+
+def test_two_teachers_in_one_set(base: Path, tmp_path: Path) -> None:
+    """Oracle: teachers that differ by their zero only agree on one scale, and are one teacher."""
+    from tempermd.dataset import on_one_scale, reference_energies
+
+    one, other = morse_frames(6, 4), shifted(morse_frames(6, 4), 5.0)
+    for source, frames in (("nep", one), ("lcbop", other)):
+        for atoms in frames:
+            atoms.info["source"] = source
+    references = reference_energies([*one, *other])
+    aligned = on_one_scale([*one, *other], references, "nep")
+    energies = np.array([atoms.calc.results["energy"] for atoms in aligned])
+    np.testing.assert_allclose(energies[6:], energies[:6], atol=1e-9)
+    still = {"max_epochs": 1, "learning_rate": 1e-12}
+    rest = morse_frames(2, 5), morse_frames(2, 6)
+    mixed = tune(base, tmp_path / "mixed", {}, (aligned[:3] + aligned[9:], *rest), **still)
+    alone = tune(base, tmp_path / "alone", {}, (one, *rest), **still)
+    references_eV = [found.reference_energies_eV["C"] for found in (mixed, alone)]
+    assert references_eV[0] == pytest.approx(references_eV[1], abs=1e-6)

@@ -134,6 +134,7 @@ def _run(request: _Request) -> Path:
     best = request.folder / "best.ckpt"
     if _is_finished(request.folder, inputs, request.resume):
         return best
+    starting_point(request.spec, request.parent)  # refuses before anything is written
     data_paths_from = request.folder.resolve()
     portable = with_paths(request.spec, lambda path: os.path.relpath(path, data_paths_from))
     write_spec(request.folder / "spec.toml", portable)
@@ -211,7 +212,7 @@ def _train_and_judge(request: _Request, inputs: TrainingInputs) -> Training:
     )
     schedule = _schedule(spec, frames.n_per_epoch, len(data.val))
     if _compiles(request, schedule, data):
-        compile_steps(module, data.train, progress=request.progress)
+        compile_steps(module, config, progress=request.progress)
     batches = Batches(frames, data.val, spec.batch_size, spec.seed)
     try:
         keeper = fit(
