@@ -40,6 +40,8 @@ class ArmCost(Spec):
 
 def costs(study: Study) -> list[ArmCost]:
     """Return the cost of every arm, and of all arms together."""
+    if not study.rows:
+        return []
     found = [
         _cost(arm, [row for row in study.rows if row.arm.name == arm]) for arm in arms(study.rows)
     ]
