@@ -6,13 +6,13 @@ from pathlib import Path
 
 from tempermd import campaign, report
 from tempermd.events import Analysis
+from tempermd.findings.page import write_page
+from tempermd.findings.rows import Row, Study
+from tempermd.findings.tables import write_tables
 from tempermd.records import read_record
 from tempermd.study.collecting import analyses_of
-from tempermd.study.page import write_page
 from tempermd.study.plan import Plan, PlannedRow
-from tempermd.study.rows import Row, Study
 from tempermd.study.stages import Store
-from tempermd.study.tables import write_tables
 
 HEADS = (
     "arm",

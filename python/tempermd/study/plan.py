@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
+from tempermd.findings.rows import Arm
 from tempermd.study.foundations import (
     BaseModel,
     Foundations,
@@ -14,7 +15,6 @@ from tempermd.study.foundations import (
     training_cost_s,
 )
 from tempermd.study.loading import LoadedStudy
-from tempermd.study.rows import Arm
 from tempermd.study.specs import GENERAL, StrategySpec
 from tempermd.study.stages import Stage, Store, given_file
 

@@ -24,13 +24,13 @@ from study_cases import (
     study,
     whole_study,
 )
+from tempermd.findings.contrasts import START, contrasts, forgetting, negative_transfer
+from tempermd.findings.costs import ALL, costs
+from tempermd.findings.curves import diverged, factors, learning_curves
+from tempermd.findings.page import write_tables
+from tempermd.findings.rows import Arm, Cost, Fate, Row, Study
+from tempermd.findings.survival import fates, kaplan_meier, log_rank
 from tempermd.report import clopper_pearson
-from tempermd.study.contrasts import START, contrasts, forgetting, negative_transfer
-from tempermd.study.costs import ALL, costs
-from tempermd.study.curves import diverged, factors, learning_curves
-from tempermd.study.page import write_tables
-from tempermd.study.rows import Arm, Cost, Fate, Row, Study
-from tempermd.study.survival import fates, kaplan_meier, log_rank
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:

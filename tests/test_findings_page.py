@@ -9,10 +9,10 @@ import pytest
 
 from browser import BROWSER, NO_BROWSER, open_in_browser
 from study_cases import DIRECT, NEP, SIZES, errors, row, study, whole_study
-from tempermd.study.cells import estimate_text, factor_text, ratio_text
-from tempermd.study.page import markdown, sections, write_page
-from tempermd.study.rows import Study
-from tempermd.study.statistics import Factor, estimate, paired_ratio
+from tempermd.findings.cells import estimate_text, factor_text, ratio_text
+from tempermd.findings.page import markdown, sections, write_page
+from tempermd.findings.rows import Study
+from tempermd.findings.statistics import Factor, estimate, paired_ratio
 
 
 @pytest.fixture(scope="module")

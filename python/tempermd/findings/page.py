@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from tempermd import pages
-from tempermd.pages import Figure, Section, Table, number_text
-from tempermd.study import figures, page_tables
-from tempermd.study.contrasts import Negative, forgetting, negative_transfer
-from tempermd.study.costs import costs
-from tempermd.study.curves import (
+from tempermd.findings import figures, page_tables
+from tempermd.findings.contrasts import Negative, forgetting, negative_transfer
+from tempermd.findings.costs import costs
+from tempermd.findings.curves import (
     QUANTITIES,
     REFERENCE,
     CurvePoint,
@@ -20,10 +19,11 @@ from tempermd.study.curves import (
     learning_curves,
     targets,
 )
-from tempermd.study.drawing import Palette
-from tempermd.study.rows import Study
-from tempermd.study.survival import FateOfArm, fates
-from tempermd.study.tables import titled, write_tables
+from tempermd.findings.drawing import Palette
+from tempermd.findings.rows import Study
+from tempermd.findings.survival import FateOfArm, fates
+from tempermd.findings.tables import titled, write_tables
+from tempermd.pages import Figure, Section, Table, number_text
 
 __all__ = ["markdown", "sections", "write_page", "write_tables"]
 

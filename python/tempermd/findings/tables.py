@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tempermd.records import atomic_write
-from tempermd.study.contrasts import contrasts, forgetting, negative_transfer
-from tempermd.study.costs import costs
-from tempermd.study.curves import (
+from tempermd.findings.contrasts import contrasts, forgetting, negative_transfer
+from tempermd.findings.costs import costs
+from tempermd.findings.curves import (
     REFERENCE,
     error_sets,
     factors,
@@ -21,9 +20,10 @@ from tempermd.study.curves import (
     learning_curves,
     targets,
 )
-from tempermd.study.rows import Arm, Quantity, Row, Study
-from tempermd.study.statistics import Estimate, Factor, Ratio
-from tempermd.study.survival import fates
+from tempermd.findings.rows import Arm, Quantity, Row, Study
+from tempermd.findings.statistics import Estimate, Factor, Ratio
+from tempermd.findings.survival import fates
+from tempermd.records import atomic_write
 
 DIGITS = 6
 """Significant digits of what is computed; the rows themselves are written in full."""

@@ -8,9 +8,8 @@ from typing import get_args
 
 import numpy as np
 
-from tempermd.records import Spec
-from tempermd.study.rows import Quantity, Row, Study
-from tempermd.study.statistics import (
+from tempermd.findings.rows import Quantity, Row, Study
+from tempermd.findings.statistics import (
     BySeed,
     Estimate,
     Factor,
@@ -18,6 +17,7 @@ from tempermd.study.statistics import (
     estimate,
     is_usable,
 )
+from tempermd.records import Spec
 
 REFERENCE = "direct"
 """The arm that others are held against, by its name."""
