@@ -176,12 +176,24 @@ def _check_strategy(study: LoadedStudy, name: str, strategy: StrategySpec) -> No
     study.finetuning(name)
     if strategy.bases is None:
         study.model(strategy.model, f"strategies.{name}.model")
+    for base in study.spec.bases_of(name):
+        _check_frozen(study, name, base)
     if strategy.distil is not None:
         raise UserError(f"{study.path}: strategies.{name}.distil: not known to this tempermd")
     if strategy.alchemy is not None:
         parse_spec(strategy.alchemy, AlchemySpec, f"{study.path}: strategies.{name}.alchemy")
     if strategy.selection == "farthest" and not hasattr(training, "select_farthest"):
         raise UserError(f"{study.path}: strategies.{name}.selection: not known to this tempermd")
+
+
+def _check_frozen(study: LoadedStudy, name: str, base: str | None) -> None:
+    """Refuse parts that a base made here will not have; a given one is asked when it is used."""
+    from tempermd.training.finetuning import check_parts
+
+    frozen = study.finetuning(name).get("freeze", [])
+    if frozen and base is not None and study.spec.bases[base].sources:
+        raw = study.spec.model | study.spec.bases[base].model
+        check_parts(frozen, ModelSpec.model_validate(raw).num_layers)
 
 
 def _check_size(study: LoadedStudy, name: str, pool: Path) -> None:
