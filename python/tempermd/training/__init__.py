@@ -226,9 +226,7 @@ def _compiles(request: _Request, schedule: Schedule, data: Data) -> bool:
     some = [len(data.train[number]["pos"]) for number in range(min(len(data.train), 10))]
     atoms_per_step = request.spec.training.batch_size * sum(some) / len(some)
     return (
-        request.threads == 1
-        and request.device == "cpu"
-        and pays(schedule.n_steps, atoms_per_step)
+        request.threads == 1 and request.device == "cpu" and pays(schedule.n_steps, atoms_per_step)
     )
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from nequip.data import AtomicDataDict
 from nequip.nn.compile import ListInputOutputStateDictWrapper
-from nequip.utils.fx import fx_duck_shape, nequip_make_fx
+from nequip.utils.fx import _nequip_make_fx, fx_duck_shape
 
 from tempermd.records import UserError
 
@@ -44,12 +44,14 @@ class CompiledForward:
         may depend on them: take the same batch whenever a training is resumed.
     """
 
-    def __init__(self, model: Any, example: Tensors) -> None:
+    def __init__(self, model: Any, example: Tensors, backend: str = "inductor") -> None:
         self.inputs = sorted(example.keys() & set(model.model_input_fields))
         self.state = dict(model.model.named_parameters()) | dict(model.model.named_buffers())
         flat = ListInputOutputStateDictWrapper(model.model, self.inputs, OUTPUTS, list(self.state))
-        graph = nequip_make_fx(flat, example, self.inputs, list(self.state.values()))
-        self._run = torch.compile(graph, dynamic=True)
+        values = [example[name] for name in self.inputs] + list(self.state.values())
+        # nequip traces a second time to compare (13 core-s); `compile_steps` compares numbers
+        graph = _nequip_make_fx(flat, values)
+        self._run = torch.compile(graph, dynamic=True, backend=backend)
 
     def __call__(self, data: Tensors) -> Tensors:
         """Return the batch with the model's ``total_energy`` (frames, 1) and ``forces`` (N, 3)."""
@@ -66,6 +68,7 @@ def _with_empty_frame(data: Tensors) -> Tensors:
     return data | {
         "cell": torch.cat([data["cell"], data["cell"]]),
         "num_atoms": torch.cat([n_atoms, torch.zeros_like(n_atoms)]),
+        "batch": data["batch"].contiguous(),  # nequip expands it from one element
     }
 
 
@@ -79,8 +82,16 @@ def has_compiler() -> bool:
     return shutil.which(os.environ.get("CXX", "g++")) is not None
 
 
-def compile_steps(module: Any, frames: Frames, *, progress: bool) -> None:
-    """Compile the model of a Lightning module, forward and backward; its state stays as it is."""
+def compile_steps(
+    module: Any, frames: Frames, *, progress: bool, backend: str = "inductor"
+) -> None:
+    """Compile the model of a Lightning module, forward and backward; its state stays as it is.
+
+    Raises
+    ------
+    UserError
+        There is no compiler, or the compiled model's forces are not the eager one's.
+    """
     if not has_compiler():
         raise UserError(
             "training.compile = true needs a C++ compiler: install g++, name another one by the "
@@ -89,13 +100,26 @@ def compile_steps(module: Any, frames: Frames, *, progress: bool) -> None:
     if progress:
         print("compiling the training step: a minute or two", file=sys.stderr, flush=True)
     (model,) = module.model.values()
-    some = [frames[number % len(frames)] for number in range(N_TRACED_FRAMES)]
-    example = AtomicDataDict.batched_from_list(some)
     with _noise_explained(), fx_duck_shape(False), torch.enable_grad():
-        model.forward = CompiledForward(model, example)
-        found = model(example)
-        (found["total_energy"].sum() + found["forces"].square().sum()).backward()
+        expected = [model(batch)["forces"] for batch in _examples(frames)]
+        model.forward = CompiledForward(model, next(_examples(frames)), backend)
+        for batch, right in zip(_examples(frames), expected, strict=True):
+            found = model(batch)
+            (found["total_energy"].sum() + found["forces"].square().sum()).backward()
+            # two ways to sum in single precision; a wrong graph is wrong by far more
+            if not torch.allclose(found["forces"], right, rtol=1e-3, atol=1e-4):
+                raise UserError(
+                    "the compiled training step gives other forces than the eager one; set "
+                    "training.compile = false and report the versions of torch and nequip"
+                )
     module.zero_grad(set_to_none=True)
+
+
+def _examples(frames: Frames) -> Iterator[Tensors]:
+    """Yield the batch to trace, one of another size, and one of a single structure."""
+    for first, n_frames in ((0, N_TRACED_FRAMES), (3, 2), (1, 1)):
+        numbers = [(first + step) % len(frames) for step in range(n_frames)]
+        yield AtomicDataDict.batched_from_list([frames[number] for number in numbers])
 
 
 @contextmanager
