@@ -22,7 +22,7 @@ def pretended_compiler():
 @pytest.fixture(scope="module")
 def two_modules():
     """An eager and a compiled module of equal weights (double precision), and their frames."""
-    from tempermd.training import ModelSpec, TrainingSpec
+    from tempermd.training import DataSpec, ModelSpec, TrainingSpec, TrainSpec
     from tempermd.training.compiled import compile_steps
     from tempermd.training.data import FramesInMemory
     from tempermd.training.products import speed_up
@@ -40,17 +40,21 @@ def two_modules():
     )
     modules = []
     for compiled in (False, True):
-        spec = TrainingSpec(max_epochs=1, seed=3)
-        _, module = build_module(Start(model, None, None), spec, frames, progress=False)
+        asked = TrainSpec(
+            model=model,
+            data=DataSpec(train="a", val="b"),
+            training=TrainingSpec(max_epochs=1, seed=3),
+        )
+        config, module = build_module(Start(model, None, None), asked, frames, progress=False)
         module.log_dict = lambda *_: None
         speed_up(module.model)
         names = list(module.state_dict())
         if compiled:
-            compile_steps(module, frames, progress=False, backend="aot_eager")
+            compile_steps(module, config, progress=False, backend="aot_eager")
             assert list(module.state_dict()) == names
             assert all(one.grad is None for one in module.parameters())
         modules.append(module)
-    return (*modules, frames)
+    return (*modules, frames, config)
 
 
 @pytest.mark.parametrize("numbers", [[0, 1, 2, 3], [4], [0, 2, 5, 6, 7, 8, 1]])
@@ -59,7 +63,7 @@ def test_equals_the_eager_step(two_modules, numbers: list[int]) -> None:
     import torch
     from nequip.data import AtomicDataDict
 
-    eager, compiled, frames = two_modules
+    eager, compiled, frames, _ = two_modules
     batch = AtomicDataDict.batched_from_list([frames[number] for number in numbers])
     results = []
     for module in (eager, compiled):
@@ -84,26 +88,26 @@ def test_refuses_a_wrong_compilation(two_modules, monkeypatch: pytest.MonkeyPatc
     from tempermd.records import UserError
     from tempermd.training import compiled
 
-    eager, _, frames = two_modules
+    eager, _, _, config = two_modules
     (model,) = eager.model.values()
 
     class Wrong:
         def __init__(self, model, *_) -> None:
-            self.right = type(model).forward
+            self.right, self.model = type(model).forward, model
 
         def __call__(self, data):
-            found = self.right(model, data)
+            found = self.right(self.model, data)
             return found | {"forces": 1.01 * found["forces"]}
 
     monkeypatch.setattr(compiled, "CompiledForward", Wrong)
     try:
         with pytest.raises(UserError, match="other forces than the eager one"):
-            compiled.compile_steps(eager, frames, progress=False)
+            compiled.compile_steps(eager, config, progress=False)
     finally:
         del model.forward
     monkeypatch.setattr(compiled, "has_compiler", lambda: False)
-    with pytest.raises(UserError, match="needs a C\\+\\+ compiler"):
-        compiled.compile_steps(eager, frames, progress=False)
+    with pytest.raises(UserError, match=r"needs a C\+\+ compiler"):
+        compiled.compile_steps(eager, config, progress=False)
 
 
 def test_compiles_where_it_pays() -> None:

@@ -15,6 +15,7 @@ STATIONS = [
     "dataset",
     "training",
     "deploy",
+    "cards",
     "md",
     "trajectory",
     "events",

@@ -37,7 +37,7 @@ def main() -> None:
     import torch
     from nequip.data import AtomicDataDict
 
-    from tempermd.training import ModelSpec, TrainingSpec
+    from tempermd.training import DataSpec, ModelSpec, TrainingSpec, TrainSpec
     from tempermd.training.compiled import compile_steps
     from tempermd.training.data import FramesInMemory
     from tempermd.training.products import speed_up
@@ -48,12 +48,13 @@ def main() -> None:
     runs = []
     for compiled in (False, True):
         start = Start(ModelSpec(type_names=["C"]), None, None)
-        _, module = build_module(start, TrainingSpec(max_epochs=1), frames, progress=False)
+        asked = TrainSpec(data=DataSpec(train="", val=""), training=TrainingSpec(max_epochs=1))
+        config, module = build_module(start, asked, frames, progress=False)
         module.log_dict = lambda *_: None
         speed_up(module.model)
         start_s = time.process_time()
         if compiled:
-            compile_steps(module, frames, progress=True)
+            compile_steps(module, config, progress=True)
             print(f"compiling: {time.process_time() - start_s:.0f} core-s in this process")
         module.optimizer_config["fused"] = compiled
         runs.append((module, module.configure_optimizers()))

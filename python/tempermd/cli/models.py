@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -21,9 +22,11 @@ def train(
 
     Example: tempermd train studies/synthetic/train.toml -o base/
     """
-    from tempermd import training
+    from tempermd import cards, training
 
-    print(training.train(spec, output, threads=threads))
+    path = training.train(spec, output, threads=threads)
+    cards.write_card(path)
+    print(path)
 
 
 @app.command()
@@ -34,14 +37,130 @@ def finetune(
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="The folder to make.")],
     threads: Annotated[int, typer.Option(help="Threads of the tensor library.")] = 1,
+    train_direct: Annotated[
+        bool,
+        typer.Option(
+            "--guard/--no-guard",
+            help="Train directly on the same data, too, and compare: about the same time again.",
+        ),
+    ] = True,
+    source: Annotated[
+        str | None,
+        typer.Option(help="The source of the base's labels, compared as well: nep:FILE"),
+    ] = None,
 ) -> None:
-    """Fine-tune a pre-trained checkpoint on a spec's data.
+    """Fine-tune a pre-trained checkpoint on a spec's data, and say whether it was worth it.
 
     Example: tempermd finetune --from base/best.ckpt tubes.toml -o tuned/
     """
+    from tempermd import cards, training
+
+    path = training.finetune(base, spec, output, threads=threads)
+    options = cards.GuardOptions(train_direct=train_direct, source=source)
+    found = cards.guard(output, base, options, cards.find_card(base), threads=threads)
+    cards.write_card(path, options=cards.CardOptions(parent=base))
+    print(path)
+    print(found.sentence, file=sys.stderr)
+
+
+@app.command()
+def card(
+    model: Annotated[Path, typer.Argument(help="A training's folder, or a checkpoint.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="card.html, with card.json beside it; or .json")
+    ],
+    parent: Annotated[
+        Path | None, typer.Option(help="The checkpoint that it was made from, if not known yet.")
+    ] = None,
+    test: Annotated[
+        Path | None, typer.Option(help="Labelled structures to judge on; else the training's.")
+    ] = None,
+    committee: Annotated[
+        list[Path] | None,
+        typer.Option(help="Another member of a committee; repeat for each (the model is one)."),
+    ] = None,
+    robustness: Annotated[
+        Path | None, typer.Option(help="The folder of a robustness report of this model.")
+    ] = None,
+    notes: Annotated[str, typer.Option(help="Licence, limits: any text.")] = "",
+) -> None:
+    """Write a model's card: data, lineage, errors, calibration, cost, verdicts.
+
+    Example: tempermd card tuned/ -o card.html --notes "For tubes below 3000 K."
+    """
+    from tempermd import cards
+
+    options = cards.CardOptions(
+        parent=parent,
+        test=test,
+        committee=committee or [],
+        robustness=robustness,
+        notes=notes,
+    )
+    print(cards.write_card(model, output, options))
+
+
+@app.command()
+def transmute(
+    base: Annotated[Path, typer.Argument(help="A checkpoint (a pickle: it runs code).")],
+    to: Annotated[list[str], typer.Option(help="OLD=NEW for each element of the base: C=Si")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="The checkpoint to write (.ckpt).")
+    ],
+    length_ratio: Annotated[
+        float | None,
+        typer.Option(help="New lengths over old; from the elements' own distances if not given."),
+    ] = None,
+    energy_ratio: Annotated[
+        float | None,
+        typer.Option(help="New energies over old; 1, or fitted where there is --fit-to."),
+    ] = None,
+    fit_to: Annotated[
+        Path | None,
+        typer.Option(help="Labelled structures: ratios that fit their forces best."),
+    ] = None,
+    fit_lengths: Annotated[
+        bool, typer.Option("--fit-lengths", help="Fit the length ratio, too.")
+    ] = False,
+) -> None:
+    """Make a base for another element: new names, all lengths scaled, the cutoff with them.
+
+    Example: tempermd transmute base/best.ckpt --to C=Si -o si_base.ckpt
+    """
+    from tempermd import cards, training
+
+    spec = training.alchemy_spec(
+        to,
+        "fit" if fit_lengths else length_ratio,
+        energy_ratio or ("fit" if fit_to else 1.0),
+    )
+    path = training.transmute(base, spec, output, fit_to)
+    cards.write_card(path, options=cards.CardOptions(parent=base))
+    print(training.transmutation_text(path), file=sys.stderr)
+    print(path)
+
+
+@app.command()
+def select(
+    pool: Annotated[Path, typer.Argument(help="Structures, labelled or not.")],
+    number: Annotated[int, typer.Option("-n", min=1, help="How many to choose.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The extxyz to write.")],
+    base: Annotated[
+        Path | None,
+        typer.Option("--from", help="The model whose features decide (a pickle: it runs code)."),
+    ] = None,
+    method: Annotated[
+        str, typer.Option(help="farthest: farthest points in the model's features; or random.")
+    ] = "farthest",
+    seed: Annotated[int, typer.Option(help="Of the first choice, or of all random ones.")] = 0,
+) -> None:
+    """Choose structures that are worth labelling; info keeps their number as pool_frame.
+
+    Example: tempermd select pool.extxyz --from base/best.ckpt -n 20 -o chosen.extxyz
+    """
     from tempermd import training
 
-    print(training.finetune(base, spec, output, threads=threads))
+    print(training.select_file(pool, output, number, base, method, seed))
 
 
 @app.command()

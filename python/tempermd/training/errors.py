@@ -40,7 +40,7 @@ def evaluate(model: Any, frames: Iterable[Atoms] | Path | str) -> Errors:
     frames
         Structures with a calculator that holds energy and forces, or a file (extxyz, LMDB).
     """
-    predict_one = _predictor(model)
+    predict_one = predictor(model)
     energy_errors, force_errors = [], []
     for atoms in _checked(frames):
         energy_eV, forces_eV_A = predict_one(atoms)
@@ -66,7 +66,7 @@ def _checked(frames: Iterable[Atoms] | Path | str) -> Iterator[Atoms]:
         yield atoms
 
 
-def _predictor(model: Any) -> Callable[[Atoms], tuple[float, np.ndarray]]:
+def predictor(model: Any) -> Callable[[Atoms], tuple[float, np.ndarray]]:
     """Return a function from a structure to its energy (eV) and forces (N, 3) (eV/Å)."""
     if hasattr(model, "get_property"):
 

@@ -12,16 +12,18 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, PositiveInt, field_validator
 
-from tempermd.records import Spec, UserError, parse_spec
+from tempermd.records import Spec, UserError, atomic_write, parse_spec
 
 if TYPE_CHECKING:
     import torch
 
 
+_SCALES = "per_type_energy_scale_shift.scales"
 _SHIFTS = "per_type_energy_scale_shift.shifts"
 BUILDER = "nequip.model.NequIPGNNModel"
 SOFTPLUS_BUILDER = "tempermd.training.softplus.softplus_model"
 LIGHTNING_MODULE = "nequip.train.EMALightningModule"
+LINEAGE = "tempermd_lineage"
 
 
 class ModelSpec(Spec):
@@ -153,6 +155,17 @@ def config_of_checkpoint(path: Path | str) -> dict[str, Any]:
     return dict(stored["hyper_parameters"]["model"])
 
 
+def lineage_of_checkpoint(path: Path | str) -> tuple[str, ...]:
+    """Return the sha256 of a checkpoint's parent, its parent's parent, ... as far as known.
+
+    The checkpoint is a pickle: opening it runs code that it contains.
+    """
+    import torch
+
+    stored = torch.load(path, map_location="cpu", weights_only=False)
+    return tuple((stored["hyper_parameters"].get("info_dict") or {}).get(LINEAGE, ()))
+
+
 def energy_only(model: torch.nn.Module) -> torch.nn.Module:
     """Return the part of an eager model that turns edge vectors into energies."""
     from nequip.nn import ForceStressOutput
@@ -163,8 +176,20 @@ def energy_only(model: torch.nn.Module) -> torch.nn.Module:
 
 def energy_shifts(model: torch.nn.Module) -> dict[str, float]:
     """Return the reference energy of each type in a model, eV."""
-    (shifts,) = (value for name, value in model.state_dict().items() if name.endswith(_SHIFTS))
-    values = shifts.reshape(-1).expand(len(model.type_names)).tolist()
+    return _per_type(model, _SHIFTS, 0.0)
+
+
+def energy_scales(model: torch.nn.Module) -> dict[str, float]:
+    """Return the factor of each type's network energy in a model, eV."""
+    return _per_type(model, _SCALES, 1.0)
+
+
+def _per_type(model: torch.nn.Module, ending: str, default: float) -> dict[str, float]:
+    """Return a number for each type; the default where the model was built without any."""
+    (found,) = (value for name, value in model.state_dict().items() if name.endswith(ending))
+    if found.numel() == 0:
+        return dict.fromkeys(model.type_names, default)
+    values = found.reshape(-1).expand(len(model.type_names)).tolist()
     return dict(zip(model.type_names, values, strict=True))
 
 
@@ -184,3 +209,18 @@ def set_weights(module: Any, weights: Mapping[str, torch.Tensor]) -> None:
     model.load_state_dict(weights)
     module.ema.num_updates = 0  # the next update copies instead of averaging
     module.ema.update_parameters(module.model)
+
+
+def save_module(module: Any, output: Path) -> None:
+    """Write a module as Lightning writes ``best.ckpt``: weights and builder arguments."""
+    import lightning
+
+    from tempermd.training.loop import lightning_noise_explained
+
+    with lightning_noise_explained():
+        trainer = lightning.Trainer(
+            accelerator="cpu", devices=1, logger=False, enable_checkpointing=False
+        )
+        trainer.strategy.connect(module)
+        with atomic_write(output) as temporary:
+            trainer.save_checkpoint(temporary, weights_only=True)

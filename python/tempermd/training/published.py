@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, PositiveFloat
 
-from tempermd.records import Spec, UserError, atomic_write, parse_spec
+from tempermd.records import Spec, UserError, parse_spec
 from tempermd.training.models import (
     SOFTPLUS_BUILDER,
     ModelSpec,
     builder_config,
     first_line,
+    save_module,
     set_weights,
 )
 from tempermd.training.nequip_06 import OldShape, new_weights, old_shape
@@ -78,8 +79,7 @@ def import_weights(path: Path | str, spec: ImportSpec, output: Path | str) -> Pa
     if output.exists():
         raise UserError(f"{output}: exists already; name another output")
     module = imported_module(read_state(path), spec, str(path))
-    output.parent.mkdir(parents=True, exist_ok=True)
-    _save(module, output)
+    save_module(module, output)
     return output
 
 
@@ -200,18 +200,3 @@ def _values(state: State, name: str, default: float, count: int) -> list[float]:
     """Return a tensor's values; the default where it is absent or empty."""
     values = state[name].reshape(-1).double().tolist() if name in state else []
     return values or [default] * count
-
-
-def _save(module: Any, output: Path) -> None:
-    """Write a module as Lightning writes ``best.ckpt``: weights and builder arguments."""
-    import lightning
-
-    from tempermd.training.loop import lightning_noise_explained
-
-    with lightning_noise_explained():
-        trainer = lightning.Trainer(
-            accelerator="cpu", devices=1, logger=False, enable_checkpointing=False
-        )
-        trainer.strategy.connect(module)
-        with atomic_write(output) as temporary:
-            trainer.save_checkpoint(temporary, weights_only=True)
