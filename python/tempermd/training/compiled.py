@@ -18,7 +18,7 @@ import torch
 from ase.calculators.singlepoint import SinglePointCalculator
 from nequip.data import AtomicDataDict
 from nequip.nn.compile import ListInputOutputStateDictWrapper
-from nequip.utils.fx import fx_duck_shape, nequip_make_fx
+from nequip.utils.fx import _nequip_make_fx, fx_duck_shape
 
 from tempermd.records import UserError, sha256_json
 from tempermd.training.data import to_labelled, to_nequip
@@ -49,22 +49,22 @@ class CompiledForward:
 
     _graphs: ClassVar[dict[str, Any]] = {}
 
-    def __init__(self, model: Any, config: Mapping[str, Any]) -> None:
+    def __init__(self, model: Any, config: Mapping[str, Any], backend: str = "inductor") -> None:
         # sizes are symbols in the graph, but which loops are fused may depend on them: always
         # the same example, or a resumed training would differ in its last digits
         example = example_batch(config["type_names"], float(config["r_max"]))
         self.inputs = sorted(example.keys() & set(model.model_input_fields))
         self.state = dict(model.model.named_parameters()) | dict(model.model.named_buffers())
-        key = _graph_key(self.state, config)
+        key = _graph_key(self.state, config) + backend
         if key not in self._graphs:
             flat = ListInputOutputStateDictWrapper(
                 model.model, self.inputs, OUTPUTS, list(self.state)
             )
-            graph = nequip_make_fx(flat, example, self.inputs, list(self.state.values()))
-            self._graphs[key] = torch.compile(graph, dynamic=True)
+            values = [example[name] for name in self.inputs] + list(self.state.values())
+            # nequip's public function traces twice to compare; `compile_steps` compares numbers
+            graph = _nequip_make_fx(flat, values)
+            self._graphs[key] = torch.compile(graph, dynamic=True, backend=backend)
         self._run = self._graphs[key]
-        found = self(example)
-        (found["total_energy"].sum() + found["forces"].square().sum()).backward()
 
     def __call__(self, data: Tensors) -> Tensors:
         """Return the batch with the model's ``total_energy`` (frames, 1) and ``forces`` (N, 3)."""
@@ -95,13 +95,20 @@ def has_compiler() -> bool:
     return shutil.which(os.environ.get("CXX", "g++")) is not None
 
 
-def compile_steps(module: Any, config: Mapping[str, Any], *, progress: bool) -> None:
+def compile_steps(
+    module: Any, config: Mapping[str, Any], *, progress: bool, backend: str = "inductor"
+) -> None:
     """Compile the model of a Lightning module, forward and backward; its state stays as it is.
 
     Parameters
     ----------
     config
         The model's builder arguments.
+
+    Raises
+    ------
+    UserError
+        There is no compiler, or the compiled model's forces are not the eager one's.
     """
     if not has_compiler():
         raise UserError(
@@ -111,8 +118,23 @@ def compile_steps(module: Any, config: Mapping[str, Any], *, progress: bool) -> 
     if progress:
         print("compiling the training step: a minute or two", file=sys.stderr, flush=True)
     (model,) = module.model.values()
+    examples = [
+        example_batch(config["type_names"], float(config["r_max"]), n_frames)
+        for n_frames in (N_TRACED_FRAMES, 2, 1)
+    ]
     with _noise_explained(), fx_duck_shape(False), torch.enable_grad():
-        model.forward = CompiledForward(model, config)
+        expected = [model(batch)["forces"].detach() for batch in examples]
+        model.forward = CompiledForward(model, config, backend)
+        for batch, right in zip(examples, expected, strict=True):
+            found = model(batch)
+            (found["total_energy"].sum() + found["forces"].square().sum()).backward()
+            # two ways to sum in single precision; a wrong graph is wrong by far more
+            scale = float(right.abs().max()) + 1e-6
+            if not torch.allclose(found["forces"], right, rtol=1e-3, atol=1e-3 * scale):
+                raise UserError(
+                    "the compiled training step gives other forces than the eager one; set "
+                    "training.compile = false and report the versions of torch and nequip"
+                )
     module.zero_grad(set_to_none=True)
 
 
@@ -129,12 +151,14 @@ def _graph_key(state: Tensors, config: Mapping[str, Any]) -> str:
     return sha256_json([rest, kinds])
 
 
-def example_batch(type_names: Sequence[str], cutoff_A: float) -> Tensors:
+def example_batch(
+    type_names: Sequence[str], cutoff_A: float, n_frames: int = N_TRACED_FRAMES
+) -> Tensors:
     """Return a batch that depends on the types and the cutoff alone: rattled cubic crystals."""
     from ase.build import bulk, make_supercell
 
     frames = []
-    for number in range(N_TRACED_FRAMES):
+    for number in range(n_frames):
         atoms = make_supercell(bulk("C", "sc", a=cutoff_A / 2.2), 3 * np.eye(3))
         atoms.rattle(0.05 * cutoff_A, seed=number)
         atoms.symbols = [type_names[(number + i) % len(type_names)] for i in range(len(atoms))]
