@@ -31,7 +31,7 @@ PARTS = ["embedding", "layer0", "layer1", "readout"]
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a spec, its data, and a finished training in ``out``."""
     folder = tmp_path_factory.mktemp("base")
-    train(write_case(folder, max_epochs=40, learning_rate=0.03), folder / "out", **QUIET)
+    train(write_case(folder, max_epochs=60, learning_rate=0.03), folder / "out", **QUIET)
     return folder
 
 
@@ -154,6 +154,7 @@ def test_frozen_parts_do_not_move(base: Path, tmp_path: Path, frozen: list[str])
 def test_refuses_parts(base: Path, tmp_path: Path, frozen: list[str], named: str) -> None:
     with pytest.raises(UserError, match=named):
         tune(base, tmp_path, {"freeze": frozen})
+    assert not (tmp_path / "out").exists()  # the mended spec may take the same name
 
 
 def test_switches_need_a_parent(tmp_path: Path) -> None:

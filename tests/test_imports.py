@@ -15,6 +15,7 @@ STATIONS = [
     "dataset",
     "training",
     "deploy",
+    "distillation",
     "cards",
     "md",
     "trajectory",

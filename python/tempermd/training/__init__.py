@@ -134,13 +134,14 @@ def _run(request: _Request) -> Path:
     best = request.folder / "best.ckpt"
     if _is_finished(request.folder, inputs, request.resume):
         return best
-    starting_point(request.spec, request.parent)  # refuses before anything is written
+    # what it refuses shall leave no folder behind
+    start = starting_point(request.spec, request.parent)
     data_paths_from = request.folder.resolve()
     portable = with_paths(request.spec, lambda path: os.path.relpath(path, data_paths_from))
     write_spec(request.folder / "spec.toml", portable)
     write_record(request.folder / "inputs.json", inputs)
     with _torch_threads(request.threads):
-        record = _train_and_judge(request, inputs)
+        record = _train_and_judge(request, inputs, start)
     write_record(request.folder / "training.json", record)
     return best
 
@@ -194,7 +195,7 @@ def _torch_threads(threads: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _train_and_judge(request: _Request, inputs: TrainingInputs) -> Training:
+def _train_and_judge(request: _Request, inputs: TrainingInputs, start: Start) -> Training:
     from tempermd.training.callbacks import StoppedByUserError
     from tempermd.training.compiled import compile_steps
     from tempermd.training.loop import Batches, fit
@@ -202,7 +203,6 @@ def _train_and_judge(request: _Request, inputs: TrainingInputs) -> Training:
     from tempermd.training.replay import with_replay
 
     spec, folder = request.spec.training, request.folder
-    start = starting_point(request.spec, request.parent)
     data = read_data(request.spec.data, start.model, progress=request.progress)
     config, module = build_module(start, request.spec, data.train, progress=request.progress)
     if request.device == "cpu":
