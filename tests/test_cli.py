@@ -41,7 +41,7 @@ def tempermd(*arguments: str | Path, cwd: Path | None = None, program: str = "te
         (["collect", "no", "-o", "x"], "no run in it"),
         (["run-one", "no/case.json", "--root", "x"], "not a run directory"),
         (["study", "run", "no.toml", "-o", "x"], "no.toml: no such spec file"),
-        (["study", "table", "no"], "no such tempermd-study file"),
+        (["study", "table", "no"], "no such tempermd-study-rows file"),
         (["dataset", "build", "no.extxyz", "-o", "x"], "no such file"),
         (["tube", "3", "5", "-o", "x.data"], "expected indices n >= m"),
         (["sources", "compare", "no.xyz", "--source", "lcbop"], "no such file"),

@@ -1,18 +1,24 @@
-"""Studies: arms are tuned on validation, reported as they were measured, and not done twice."""
+"""Studies: rows say what was measured, and nothing is done twice that need not be."""
 
+import json
+import subprocess
+import sys
+import time
 from pathlib import Path
 
+import numpy as np
 import pytest
-from ase.io import write
+from ase.io import read
 
-from tempermd import dataset, labels, study, training
-from tempermd.labels import SourceSpec
-from tempermd.records import UserError, read_record, read_spec
-from tempermd.structures import nanotube, write_data
+from tempermd import study, training
+from tempermd.records import UserError, read_record
+from tempermd.study.draws import random_draw
+from tempermd.study.loading import load_study
+from tempermd.study.plan import plan_study
+from tempermd.study.stages import Store
 
 SPEC = """
-title = "Two tiny arms"
-
+title = "Tiny"
 [model]
 type_names = ["C"]
 num_layers = 1
@@ -21,139 +27,327 @@ radial_mlp_width = 4
 num_bessels = 4
 cutoff_A = 3.0
 
-[data]
-train = "set/train.extxyz"
-val = "set/val.extxyz"
-test = "set/test.extxyz"
+[sources]
+tersoff = { name = "tersoff" }
 
 [training]
-batch_size = 4
+batch_size = 2
 warmup_steps = 2
-val_every = 1
-seed = 1
 
-[arms.direct]
+[pretraining]
+structures = "general.toml"
+n_pretrain = [8]
+n_val = 4
+[pretraining.training]
+max_steps = 8
+learning_rate = 0.02
+
+[bases.tersoff]
+sources = ["tersoff"]
+
+[targets.layers]
+structures = "layers.toml"
+truth = { name = "lcbop" }
+truth_note = "LCBOP"
+n_val = 4
+n_train = [3]
+seeds = [1, 2]
+judge_on = ["general"]
+
+[strategies.direct]
 learning_rates = [0.02, 1e-6]
 max_steps = 8
-
-[arms.tuned]
-base = "base/best.ckpt"
+[strategies.tuned]
+bases = ["tersoff"]
 learning_rates = [0.02, 1e-6]
-max_steps = 8
-
-[robustness]
-structures = { small = "tube.data" }
-temperatures_K = [300]
-seeds = [1]
-ramp_ps = 0.0
-hold_ps = 0.02
-quench_frames = 1
+max_steps = 6
 """
+CRYSTALS = """
+seed = {seed}
+[[crystals]]
+names = ["diamond", "{other}"]
+atoms = 8
+rattles_A = [0.05]
+cells = 10
+"""
+
+
+def write_specs(folder: Path, text: str = SPEC) -> Path:
+    """Write the spec of a tiny study and of its structures."""
+    (folder / "general.toml").write_text(CRYSTALS.format(seed=5, other="graphene"))
+    (folder / "layers.toml").write_text(CRYSTALS.format(seed=6, other="lonsdaleite"))
+    (folder / "study.toml").write_text(text)
+    return folder / "study.toml"
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with a labelled set, a base model, a tube and a finished study."""
+    """Return a folder with a finished tiny study in ``out``."""
     folder = tmp_path_factory.mktemp("study")
-    frames = []
-    for number in range(20):
-        atoms = nanotube(5, 0, 4.0)
-        atoms.rattle(0.08, seed=number)
-        atoms.info["trajectory"] = f"t{number}"
-        frames.append(atoms)
-    write(folder / "frames.extxyz", frames)
-    labels.label(frames, SourceSpec(name="lcbop"), folder / "labelled.extxyz", workers=1)
-    fractions = {"train": 0.6, "test": 0.2, "val": 0.2}
-    dataset.build([folder / "labelled.extxyz"], folder / "set", fractions=fractions, seed=1)
-    write_data(folder / "tube.data", nanotube(5, 0, 8.0))
-    (folder / "study.toml").write_text(SPEC)
-    spec = read_spec(folder / "study.toml", study.StudySpec)
-    base = training.TrainSpec(
-        model=spec.model,
-        data=study._with_absolute_paths(spec, folder).data,
-        training=training.TrainingSpec(max_steps=8, learning_rate=0.02, seed=2),
-    )
-    training.train(base, folder / "base", progress=False)
-    folder.joinpath("code").write_text(str(study.run(folder / "study.toml", folder / "out", 2)[1]))
+    study.run(write_specs(folder), folder / "out", 2)
     return folder
 
 
-def measured(folder: Path, arm: str, rate: str) -> training.Training:
-    """Return what a training of the study recorded."""
-    return read_record(
-        folder / "out" / "training" / f"{arm}-lr{rate}" / "training.json", training.Training
+def planned(folder: Path, text: str = SPEC) -> tuple:
+    """Return the plan of a changed spec over the finished study's store, and the store."""
+    store = Store(folder / "out" / "store")
+    return plan_study(load_study(write_specs(folder, text)), store), store
+
+
+def missing(folder: Path, text: str) -> set[str]:
+    """Return the titles of the stages that a changed spec would still have to run."""
+    plan, store = planned(folder, text)
+    return {stage.title for stage in plan.stages.values() if store.done(stage) is None}
+
+
+def rows(folder: Path) -> list[study.Row]:
+    return read_record(folder / "out" / study.RESULT, study.Study).rows
+
+
+def test_one_row_for_each_target_arm_n_and_seed(folder: Path) -> None:
+    found = {(row.arm.name, row.n_train, row.seed) for row in rows(folder)}
+    assert found == {(arm, 3, seed) for arm in ("direct", "tuned tersoff 8") for seed in (1, 2)}
+
+
+def test_errors_of_a_row_are_those_of_its_checkpoint(folder: Path) -> None:
+    """Oracle: the training station's own errors on the file that was held out."""
+    plan, store = planned(folder)
+    planned_row = next(one for one in plan.rows if one.strategy == "tuned" and one.seed == 2)
+    checkpoint = store.path(planned_row.trainings[planned_row.chosen].product("training/best.ckpt"))
+    row = next(one for one in rows(folder) if one.arm.strategy == "tuned" and one.seed == 2)
+    test = training.evaluate(checkpoint, store.path(plan.files["layers"].test))
+    assert row.error("forces") == pytest.approx(test.force_rmse_eV_per_A, rel=1e-6)
+    assert row.error("energy") == pytest.approx(test.energy_rmse_meV_per_atom, rel=1e-6)
+    # labels of another source have another zero: what is left has no mean
+    general = training.evaluate(checkpoint, store.path(planned_row.base.general))
+    assert row.error("forces", "general") == pytest.approx(general.force_rmse_eV_per_A, rel=1e-6)
+    assert row.error("energy", "general") < general.energy_rmse_meV_per_atom
+
+
+def test_start_errors_are_those_of_a_model_fine_tuned_by_no_step(folder: Path) -> None:
+    """Oracle: fine-tuning at a rate of nothing, which refits the reference energies."""
+    plan, store = planned(folder)
+    one = next(one for one in plan.rows if one.strategy == "tuned" and one.seed == 1)
+    spec = training.TrainSpec(
+        data=training.DataSpec(
+            train=str(store.path(one.draw.product("train.extxyz"))),
+            val=str(store.path(plan.files["layers"].val)),
+            test=str(store.path(plan.files["layers"].test)),
+        ),
+        training=training.TrainingSpec(max_steps=1, learning_rate=1e-12, ema_decay=0.0),
     )
-
-
-@pytest.mark.parametrize("arm", ["direct", "tuned"])
-def test_rate_is_chosen_on_validation_and_errors_are_those_measured(folder: Path, arm: str) -> None:
-    result = read_record(folder / "out" / study.RESULT, study.Study)
-    row = next(row for row in result.rows if row.arm == arm)
-    best = min(
-        (measured(folder, arm, rate) for rate in ("0.02", "1e-06")),
-        key=lambda one: one.val.force_rmse_eV_per_A,
+    best = training.finetune(
+        store.path(one.base.checkpoint), spec, folder / "still", progress=False
     )
-    assert row.val_force_rmse_eV_per_A == best.val.force_rmse_eV_per_A
-    assert row.test_force_rmse_eV_per_A == best.test.force_rmse_eV_per_A
-    deployed = folder / "out" / "models" / f"{arm}.nequip.pth"
-    from tempermd.deploy import calculator
-
-    again = training.evaluate(calculator(deployed), folder / "set" / "test.extxyz")
-    assert again.force_rmse_eV_per_A == pytest.approx(row.test_force_rmse_eV_per_A, rel=1e-3)
+    test = read_record(best.parent / "training.json", training.Training).test
+    row = next(row for row in rows(folder) if row.arm.strategy == "tuned" and row.seed == 1)
+    start = row.start_errors["test"]
+    assert start.force_rmse_eV_per_A == pytest.approx(test.force_rmse_eV_per_A, rel=1e-4)
+    assert start.energy_rmse_meV_per_atom == pytest.approx(test.energy_rmse_meV_per_atom, rel=1e-3)
 
 
-def test_arms_differ_by_their_base_only(folder: Path) -> None:
-    direct, tuned = (measured(folder, arm, "0.02") for arm in ("direct", "tuned"))
-    assert direct.inputs.parent_sha256 is None
-    assert tuned.inputs.parent_sha256 is not None
-    assert direct.n_steps == tuned.n_steps
-    assert direct.inputs.train_sha256 == tuned.inputs.train_sha256
+def test_rate_is_chosen_on_validation_by_the_first_seed(folder: Path) -> None:
+    plan, store = planned(folder)
+    for row in plan.rows:
+        if row.seed == 1:
+            errors = {
+                rate: store.done(stage).facts["val_force_rmse_eV_per_A"]
+                for rate, stage in row.trainings.items()
+            }
+            assert set(errors) == {0.02, 1e-6}
+            assert row.chosen == min(errors, key=errors.get) == 0.02
+        else:
+            assert set(row.trainings) == {0.02}
 
 
-def test_runs_are_counted_and_the_page_holds_the_table(folder: Path) -> None:
-    result = read_record(folder / "out" / study.RESULT, study.Study)
-    cases = list((folder / "out" / "md" / "runs").glob("*/case.json"))
-    assert sum(row.runs for row in result.rows) == len(cases) == 2
-    page = (folder / "out" / "report.html").read_text()
-    assert result.title in page
-    failed = any(row.verdict == "FAIL" for row in result.rows)
-    assert folder.joinpath("code").read_text() == ("2" if failed else "0")
-    for row in result.rows:
-        assert f"{row.test_force_rmse_eV_per_A:.3f}" in study.table(folder / "out")
-        assert (row.survived == row.runs) == (row.first_events == [])
+def test_arms_of_a_seed_share_frames_and_parts_share_none(folder: Path) -> None:
+    plan, store = planned(folder)
+    files = plan.files["layers"]
+
+    def contents(path: Path) -> set[bytes]:
+        return {atoms.positions.tobytes() for atoms in read(path, ":")}
+
+    held = contents(store.path(files.test)) | contents(store.path(files.val))
+    for seed in (1, 2):
+        draws = {row.draw.key for row in plan.rows if row.seed == seed}
+        assert len(draws) == 1
+        row = next(row for row in plan.rows if row.seed == seed)
+        drawn = contents(store.path(row.draw.product("train.extxyz")))
+        assert len(drawn) == 3
+        assert not drawn & held
 
 
-def test_second_call_does_no_stage_again(folder: Path) -> None:
-    products = ["training/*/best.ckpt", "models/*.pth", "md/runs/*/result.json"]
-    before = {
-        path: path.stat().st_mtime_ns for kind in products for path in (folder / "out").glob(kind)
-    }
-    study.run(folder / "study.toml", folder / "out", 2)
-    assert len(before) == 4 + 2 + 2
-    assert {path: path.stat().st_mtime_ns for path in before} == before
+def test_draws_are_nested_in_n_and_independent_between_seeds() -> None:
+    small, large = random_draw(50, 10, 1, ""), random_draw(50, 20, 1, "")
+    assert set(small) < set(large)
+    assert len(set(large)) == 20
+    # of 50 frames two independent draws of 20 share 8 on average (hypergeometric)
+    shared = [
+        len(set(random_draw(50, 20, seed, "")) & set(random_draw(50, 20, seed + 500, "")))
+        for seed in range(200)
+    ]
+    assert np.mean(shared) == pytest.approx(8, abs=0.5)
 
 
-def test_another_study_does_not_enter_the_folder(folder: Path) -> None:
-    (folder / "other.toml").write_text(SPEC.replace("max_steps = 8", "max_steps = 9"))
-    with pytest.raises(UserError, match="another study; name another output"):
-        study.run(folder / "other.toml", folder / "out", 1)
+def test_costs_are_those_of_the_stages(folder: Path) -> None:
+    tuned, kept = (
+        next(one for one in rows(folder) if one.arm.strategy == "tuned" and one.seed == seed)
+        for seed in (1, 2)
+    )
+    assert tuned.cost.tuning_core_s > 0
+    assert kept.cost.tuning_core_s == 0
+    assert tuned.cost.pretraining_core_s == kept.cost.pretraining_core_s > 0
+    assert tuned.cost.labels_core_s > 0
+    direct = next(one for one in rows(folder) if one.arm.strategy == "direct")
+    assert direct.cost.pretraining_core_s == direct.cost.labels_core_s == 0
+
+
+def test_second_call_runs_no_stage(folder: Path) -> None:
+    marks = list((folder / "out" / "store").glob("*/*/done.json"))
+    before = {path: path.stat().st_mtime_ns for path in marks}
+    study.run(write_specs(folder), folder / "out", 2)
+    after = {path: path.stat().st_mtime_ns for path in (folder / "out" / "store").glob("*/*/d*n")}
+    assert after == before
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("old", "new"),
     [
-        (("temperatures_K = [300]", "temperature_K = 300"), "unknown key 'temperature_K'"),
-        (("seed = 1", "seed = 1\nlearning_rate = 0.1"), "learning_rate belong to each arm"),
-        (('test = "set/test.extxyz"', ""), "'data.test' is missing"),
-        (("batch_size = 4", "batch_size = 'four'"), "batch_size"),
-        (("base/best.ckpt", "base/none.ckpt"), "none.ckpt"),
+        ('title = "Tiny"', 'title = "Another"'),
+        ("[strategies.direct]", "[strategies.from_nothing]"),
+        ("batch_size = 2\nwarmup_steps = 2", "warmup_steps = 2\nbatch_size = 2\nema_decay = 0.99"),
+        ("num_layers = 1\nnum_features = 2", "num_features = 2\nnum_layers = 1"),
+        ('truth_note = "LCBOP"', 'truth_note = "a note"'),
     ],
 )
-def test_faults_are_found_before_any_training(
-    folder: Path, change: tuple[str, str], message: str
+def test_a_change_that_means_the_same_runs_nothing(folder: Path, old: str, new: str) -> None:
+    assert missing(folder, SPEC.replace(old, new)) == set()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "kinds"),
+    [
+        # one more seed trains at the rates that are chosen already, so its errors are known too
+        ("seeds = [1, 2]", "seeds = [1, 2, 3]", {"draw", "training", "errors"}),
+        ("max_steps = 6", "max_steps = 7", {"training"}),
+        ("learning_rate = 0.02", "learning_rate = 0.03", {"pre-training", "training"}),
+    ],
+)
+def test_a_changed_line_runs_only_what_depends_on_it(
+    folder: Path, old: str, new: str, kinds: set[str]
 ) -> None:
-    assert change[0] in SPEC
-    (folder / "bad.toml").write_text(SPEC.replace(*change))
+    found = missing(folder, SPEC.replace(old, new))
+    assert {title.split()[0] for title in found} == kinds
+    if "seeds" not in new:
+        assert not any("direct" in title for title in found)
+
+
+def test_a_further_test_set_trains_nothing(folder: Path) -> None:
+    more = """
+[targets.more]
+structures = "general.toml"
+truth = { name = "lcbop" }
+n_val = 4
+n_train = [3]
+"""
+    text = SPEC.replace('judge_on = ["general"]', 'judge_on = ["general", "more"]') + more
+    text = text.replace("learning_rates", 'targets = ["layers"]\nlearning_rates')
+    titles = missing(folder, text)
+    assert {title.split()[0] for title in titles} == {"labels", "parts", "errors"}
+    assert sum(title.endswith("on more") for title in titles) == 4
+
+
+def test_a_changed_file_counts_by_its_content(folder: Path) -> None:
+    specs = write_specs(folder)
+    general = folder / "general.toml"
+    general.write_text("# a comment\n" + general.read_text())
+    store = Store(folder / "out" / "store")
+    plan = plan_study(load_study(specs), store)
+    assert all(store.done(stage) for stage in plan.stages.values())
+    general.write_text(general.read_text().replace("seed = 5", "seed = 7"))
+    plan = plan_study(load_study(specs), store)
+    again = {s.title.split()[0] for s in plan.stages.values() if store.done(s) is None}
+    assert {"structures", "labels", "pre-training", "training"} <= again
+
+
+def test_dry_run_counts_and_makes_nothing(tmp_path: Path, folder: Path) -> None:
+    text = study.dry_run(write_specs(tmp_path), tmp_path / "never")
+    assert "4 rows" in text
+    assert "trainings that wait for the choice of their rate: 2" in text
+    assert not (tmp_path / "never").exists()
+    assert "training layers: 6, of which 6 done" in study.dry_run(
+        write_specs(folder), folder / "out"
+    )
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("batch_size = 2", "batch_size = 'two'", "batch_size"),
+        ("batch_size = 2", "learning_rate = 0.1", "rates and steps belong to each strategy"),
+        ('bases = ["tersoff"]', 'bases = ["tersof"]', "'tersof' is unknown; there is tersoff"),
+        ('sources = ["tersoff"]', 'sources = ["nep"]', "'nep' is unknown; there is tersoff"),
+        ('judge_on = ["general"]', 'judge_on = ["tubes"]', "'tubes' is unknown; there is general"),
+        ('name = "tersoff"', 'name = "nep:none.txt"', "none.txt is missing; put it there"),
+        ('structures = "layers.toml"', 'structures = "no.toml"', "no.toml; put it there"),
+        ("max_steps = 6", "max_steps = 6\nfinetune = {}", "unknown key"),
+        ("max_steps = 6", "max_steps = 6\nmodel = { zbl = true }", "fine-tuning keeps the base's"),
+        ("n_val = 4\nn_train", "n_train", "give val"),
+        ("seeds = [1, 2]", "seeds = [1, 1]", "seeds names a value twice"),
+    ],
+)
+def test_faults_are_found_before_any_stage(
+    tmp_path: Path, old: str, new: str, message: str
+) -> None:
+    assert old in SPEC
     with pytest.raises(UserError, match=message):
-        study.run(folder / "bad.toml", folder / "never", 1)
-    assert not (folder / "never").exists()
+        study.run(write_specs(tmp_path, SPEC.replace(old, new)), tmp_path / "never", 1)
+    assert not (tmp_path / "never").exists()
+
+
+def test_a_stage_runs_by_its_key_alone(folder: Path, tmp_path: Path) -> None:
+    """What another executor would do: the key and the store are enough."""
+    plan = plan_study(load_study(write_specs(folder)), store := Store(tmp_path / "store"))
+    stage = next(one for one in plan.stages.values() if one.kind == "structures")
+    store.write(stage)
+    assert study.run_stage(tmp_path / "store", stage.key)["frames"] == 20
+    assert store.done(stage).kind == "structures"
+    raw = json.loads((store.folder_of(stage) / "stage.json").read_text())
+    assert raw["kind"] == "structures"
+
+
+def test_a_foreign_folder_is_left_alone(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "letter.txt").write_text("dear")
+    with pytest.raises(UserError, match="is no study; name another output"):
+        study.run(write_specs(folder), tmp_path / "out", 1)
+
+
+def finished(out: Path, kind: str) -> int:
+    return len(list((out / "store" / kind).glob("*/done.json")))
+
+
+def test_a_killed_study_gives_the_same_rows(folder: Path, tmp_path: Path) -> None:
+    """Killed by SIGKILL twice, amid labelling and amid training; oracle: the unbroken run."""
+    out = tmp_path / "out"
+    code = "import sys; from pathlib import Path; from tempermd import study\n"
+    code += "if __name__ == '__main__': study.run(Path(sys.argv[1]), Path(sys.argv[2]), 2)\n"
+    (tmp_path / "run.py").write_text(code)
+    command = [sys.executable, tmp_path / "run.py", write_specs(folder), out]
+    for kind, number in (("structures", 1), ("training", 3)):
+        process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+        while finished(out, kind) < number:
+            assert process.poll() is None
+            time.sleep(0.02)
+        process.kill()
+        process.wait()
+        assert finished(out, "judge") < finished(folder / "out", "judge")
+    study.run(folder / "study.toml", out, 2)
+    one, other = (
+        [
+            row.model_dump(exclude={"cost"})
+            for row in read_record(at / study.RESULT, study.Study).rows
+        ]
+        for at in (out, folder / "out")
+    )
+    assert one == other

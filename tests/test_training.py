@@ -26,7 +26,7 @@ from tempermd.training import (
 )
 from tempermd.training.data import FramesInMemory, gather_statistics, subset
 from tempermd.training.models import config_of_checkpoint, energy_shifts
-from training_cases import morse_frames, shifted, write_case
+from training_cases import morse_frames, residuals_eV_per_atom, shifted, write_case
 
 QUIET = {"progress": False}
 
@@ -205,16 +205,6 @@ def test_refitted_references(base: Path, tuned: Path) -> None:
     assert record.reference_energies_from == "labels minus parent"
     assert energy_shifts(model) == pytest.approx(record.reference_energies_eV)
     np.testing.assert_allclose(residuals - before, np.mean(residuals - before), atol=1e-5)
-
-
-def residuals_eV_per_atom(model, frames: list) -> np.ndarray:
-    from tempermd.training.graphs import build_graph, predict
-    from tempermd.training.models import energy_only
-
-    inner = energy_only(model)
-    found = [predict(inner, build_graph(a, ["C"], 2.6)).energy_eV for a in frames]
-    labels = [a.calc.results["energy"] for a in frames]
-    return (np.array(labels) - found) / np.array([len(a) for a in frames])
 
 
 def test_finetuned_checkpoint_stands_alone(base: Path, tuned: Path) -> None:

@@ -73,3 +73,14 @@ def write_case(
     path = folder / "spec.toml"
     path.write_text(tomli_w.dumps(spec))
     return path
+
+
+def residuals_eV_per_atom(model, frames: list) -> np.ndarray:
+    """Return labels minus a model's energies, shape (frames,)."""
+    from tempermd.training.graphs import build_graph, predict
+    from tempermd.training.models import energy_only
+
+    inner = energy_only(model)
+    found = [predict(inner, build_graph(a, ["C"], 2.6)).energy_eV for a in frames]
+    labels = [a.calc.results["energy"] for a in frames]
+    return (np.array(labels) - found) / np.array([len(a) for a in frames])

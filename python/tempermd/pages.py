@@ -139,7 +139,7 @@ def number_text(value: float | None, digits: int = 3) -> str:
 
 def _is_number(text: str) -> bool:
     """Whether a table's cell reads as a number and so stands to the right."""
-    head = str(text).replace("−", "-").replace(" ", "").rstrip("%")
+    head = str(text).replace("−", "-").replace(" ", "").rstrip("%").lstrip("≥≤<>")
     for mark in ("±", "/", "(", "–"):
         head = head.split(mark)[0]
     try:

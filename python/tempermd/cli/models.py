@@ -141,6 +141,29 @@ def transmute(
 
 
 @app.command()
+def select(
+    pool: Annotated[Path, typer.Argument(help="Structures, labelled or not.")],
+    number: Annotated[int, typer.Option("-n", min=1, help="How many to choose.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The extxyz to write.")],
+    base: Annotated[
+        Path | None,
+        typer.Option("--from", help="The model whose features decide (a pickle: it runs code)."),
+    ] = None,
+    method: Annotated[
+        str, typer.Option(help="farthest: farthest points in the model's features; or random.")
+    ] = "farthest",
+    seed: Annotated[int, typer.Option(help="Of the first choice, or of all random ones.")] = 0,
+) -> None:
+    """Choose structures that are worth labelling; info keeps their number as pool_frame.
+
+    Example: tempermd select pool.extxyz --from base/best.ckpt -n 20 -o chosen.extxyz
+    """
+    from tempermd import training
+
+    print(training.select_file(pool, output, number, base, method, seed))
+
+
+@app.command()
 def deploy(
     checkpoint: Annotated[Path, typer.Argument(help="A checkpoint (a pickle: it runs code).")],
     output: Annotated[

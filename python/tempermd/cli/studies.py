@@ -16,27 +16,36 @@ app.add_typer(study_app, name="study")
 
 @study_app.command("run")
 def study_run(
-    spec: Annotated[Path, typer.Argument(help="TOML: data, arms, MD.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="The folder to make.")],
+    spec: Annotated[Path, typer.Argument(help="TOML: targets, bases, strategies, MD.")],
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="The folder to make; the spec's stem if not given."),
+    ] = None,
     workers: Workers = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say which stages there are and what is done.")
+    ] = False,
 ) -> None:
-    """Train, tune, deploy and stress all arms of a study; goes on where it was stopped.
+    """Label, train, tune, judge and drive all models of a study; goes on where it was stopped.
 
     Example: tempermd study run studies/demo.toml -o demo/
     """
     from tempermd import study
 
+    if dry_run:
+        print(study.dry_run(spec, output))
+        return
     page, code = study.run(spec, output, workers)
-    print(study.table(output), file=sys.stderr)
+    print(study.table(page.parent), file=sys.stderr)
     print(page)
     raise typer.Exit(code)
 
 
 @study_app.command("table")
 def study_table(
-    output: Annotated[Path, typer.Argument(help="Folder of a finished study.")],
+    output: Annotated[Path, typer.Argument(help="Folder of a study.")],
 ) -> None:
-    """Print the table of a finished study as Markdown.
+    """Print the table of a study as Markdown, one line for each model.
 
     Example: tempermd study table demo/
     """

@@ -25,7 +25,9 @@ from tempermd.training.alchemy import (
     transmute,
 )
 from tempermd.training.errors import Errors, evaluate
+from tempermd.training.finetuning import FineTuningSpec, ReplaySpec
 from tempermd.training.models import ModelSpec, load_checkpoint
+from tempermd.training.selection import select_farthest, select_file, select_random
 from tempermd.training.specs import (
     DataSpec,
     Training,
@@ -35,19 +37,22 @@ from tempermd.training.specs import (
     resolved_spec,
     with_paths,
 )
-from tempermd.training.start import Data, build_module, read_data, starting_point
+from tempermd.training.start import Data, Start, build_module, read_data, starting_point
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tempermd.training.callbacks import Keeper
+    from tempermd.training.data import Frames
     from tempermd.training.loop import Schedule
 
 __all__ = [
     "AlchemySpec",
     "DataSpec",
     "Errors",
+    "FineTuningSpec",
     "ModelSpec",
+    "ReplaySpec",
     "TrainSpec",
     "Training",
     "TrainingInputs",
@@ -57,6 +62,9 @@ __all__ = [
     "finetune",
     "load_checkpoint",
     "resolved_spec",
+    "select_farthest",
+    "select_file",
+    "select_random",
     "train",
     "transmutation_text",
     "transmute",
@@ -138,7 +146,7 @@ def _run(request: _Request) -> Path:
 
 
 def _inputs(spec: TrainSpec, parent: Path | None) -> TrainingInputs:
-    test = spec.data.test
+    test, replay = spec.data.test, spec.finetuning.replay
     if sha256_file(spec.data.train) == sha256_file(spec.data.val):
         raise UserError(
             f"{spec.data.val}: the validation file is the training file; split the data first "
@@ -150,6 +158,7 @@ def _inputs(spec: TrainSpec, parent: Path | None) -> TrainingInputs:
         val_sha256=sha256_file(spec.data.val),
         test_sha256=None if test is None else sha256_file(test),
         parent_sha256=None if parent is None else sha256_file(parent),
+        replay_sha256=None if replay is None else sha256_file(replay.file),
     )
 
 
@@ -187,17 +196,24 @@ def _torch_threads(threads: int) -> Iterator[None]:
 
 def _train_and_judge(request: _Request, inputs: TrainingInputs) -> Training:
     from tempermd.training.callbacks import StoppedByUserError
+    from tempermd.training.compiled import compile_steps
     from tempermd.training.loop import Batches, fit
     from tempermd.training.products import speed_up
+    from tempermd.training.replay import with_replay
 
     spec, folder = request.spec.training, request.folder
     start = starting_point(request.spec, request.parent)
     data = read_data(request.spec.data, start.model, progress=request.progress)
-    config, module = build_module(start, spec, data.train, progress=request.progress)
+    config, module = build_module(start, request.spec, data.train, progress=request.progress)
     if request.device == "cpu":
         speed_up(module.model)
-    schedule = _schedule(spec, len(data.train), len(data.val))
-    batches = Batches(data.train, data.val, spec.batch_size, spec.seed)
+    frames = with_replay(
+        data.train, start, request.spec, config["per_type_energy_shifts"], progress=request.progress
+    )
+    schedule = _schedule(spec, frames.n_per_epoch, len(data.val))
+    if _compiles(request, schedule, data):
+        compile_steps(module, config, progress=request.progress)
+    batches = Batches(frames, data.val, spec.batch_size, spec.seed)
     try:
         keeper = fit(
             module,
@@ -218,7 +234,39 @@ def _train_and_judge(request: _Request, inputs: TrainingInputs) -> Training:
             f"{folder}: training diverged (the validation error is not finite); lower "
             "learning_rate or gradient_clip, or raise warmup_steps"
         )
-    return _describe(request, inputs, config, module, data, keeper)
+    record = _describe(request, inputs, config, module, data, keeper)
+    return record.model_copy(update=_finetuning_facts(request.spec, start, frames))
+
+
+def _finetuning_facts(spec: TrainSpec, start: Start, frames: Frames) -> dict[str, Any]:
+    """Return what a training's record says of its parent and of replayed frames."""
+    from tempermd.training.replay import ReplayedFrames
+
+    facts: dict[str, Any] = {"lineage": list(start.lineage)}
+    if spec.finetuning.reference_energies == "keep":
+        facts["reference_energies_from"] = "parent"
+    if isinstance(frames, ReplayedFrames):
+        facts["n_replay"] = len(frames.replayed)
+        facts["n_replay_per_epoch"] = frames.n_replay_per_epoch
+        facts["replay_shifts_eV"] = frames.shifts_eV
+    return facts
+
+
+def _compiles(request: _Request, schedule: Schedule, data: Data) -> bool:
+    """Tell whether to compile: as the spec says, else where it pays and changes nothing else.
+
+    With several threads compiled sums come in any order, so that resuming is not exact.
+    """
+    from tempermd.training.compiled import pays
+
+    asked = request.spec.training.compile
+    if asked is not None:
+        return asked
+    some = [len(data.train[number]["pos"]) for number in range(min(len(data.train), 10))]
+    atoms_per_step = request.spec.training.batch_size * sum(some) / len(some)
+    return (
+        request.threads == 1 and request.device == "cpu" and pays(schedule.n_steps, atoms_per_step)
+    )
 
 
 def _schedule(spec: TrainingSpec, n_train: int, n_val: int) -> Schedule:
@@ -228,7 +276,7 @@ def _schedule(spec: TrainingSpec, n_train: int, n_val: int) -> Schedule:
     steps_per_epoch = math.ceil(n_train / spec.batch_size)
     n_epochs = spec.max_epochs or math.ceil(spec.max_steps / steps_per_epoch)
     # validating a frame costs a third of training on it: keep that share near a fifth
-    val_every = spec.val_every or max(1, math.ceil(2 * n_val / n_train))
+    val_every = spec.val_every or max(1, math.ceil(4 * n_val / n_train))
     return Schedule(
         n_epochs=n_epochs,
         steps_per_epoch=steps_per_epoch,

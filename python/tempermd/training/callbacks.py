@@ -79,7 +79,7 @@ class LearningRate(Callback):
     def on_train_batch_start(self, trainer: Any, *_: Any) -> None:
         """Set the rate of the coming step."""
         for group in trainer.optimizers[0].param_groups:
-            group["lr"] = self.at_step(trainer.global_step)
+            group["lr"] = self.at_step(trainer.global_step) * group.get("rate_factor", 1.0)
 
     def on_train_epoch_end(self, trainer: Any, *_: Any) -> None:
         """Halve the rate when validation has not improved for a while."""

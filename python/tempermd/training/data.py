@@ -57,6 +57,15 @@ class Frames(ABC):
     def streamed(self) -> bool:
         """Whether structures are read anew each time they are asked for."""
 
+    @property
+    def n_per_epoch(self) -> int:
+        """Number of frames in an epoch."""
+        return len(self)
+
+    def epoch_numbers(self, generator: torch.Generator) -> list[int]:
+        """Return which frames make up the next epoch, before they are shuffled."""
+        return list(range(len(self)))
+
 
 class FramesInMemory(Frames):
     """Structures of a file of moderate size, their neighbor lists made once for all."""

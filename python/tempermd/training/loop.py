@@ -27,6 +27,21 @@ if TYPE_CHECKING:
     from tempermd.training.data import Frames
 
 
+class EpochOrder(torch.utils.data.Sampler):
+    """The frames of each epoch, shuffled by a generator that checkpoints carry."""
+
+    def __init__(self, frames: Frames, generator: torch.Generator) -> None:
+        self.frames, self.generator = frames, generator
+
+    def __len__(self) -> int:
+        return self.frames.n_per_epoch
+
+    def __iter__(self) -> Iterator[int]:
+        numbers = self.frames.epoch_numbers(self.generator)
+        for place in torch.randperm(len(numbers), generator=self.generator).tolist():
+            yield numbers[place]
+
+
 class Batches(lightning.LightningDataModule):
     """Frames with neighbor lists, shuffled by a generator that checkpoints carry."""
 
@@ -41,7 +56,7 @@ class Batches(lightning.LightningDataModule):
         return torch.utils.data.DataLoader(
             self.frames["train"],
             batch_size=self.batch_size,
-            shuffle=True,
+            sampler=EpochOrder(self.frames["train"], self.generator),
             generator=self.generator,
             collate_fn=AtomicDataDict.batched_from_list,
         )
@@ -87,6 +102,7 @@ def fit(
     if progress:
         callbacks.append(ProgressLine(schedule))
     last = folder / "last.ckpt"
+    module.optimizer_config["fused"] = True  # one pass over all weights instead of dozens
     with lightning_noise_explained():
         trainer = lightning.Trainer(
             accelerator="gpu" if device == "cuda" else "cpu",

@@ -23,6 +23,7 @@ _SHIFTS = "per_type_energy_scale_shift.shifts"
 BUILDER = "nequip.model.NequIPGNNModel"
 SOFTPLUS_BUILDER = "tempermd.training.softplus.softplus_model"
 LIGHTNING_MODULE = "nequip.train.EMALightningModule"
+LINEAGE = "tempermd_lineage"
 
 
 class ModelSpec(Spec):
@@ -152,6 +153,17 @@ def config_of_checkpoint(path: Path | str) -> dict[str, Any]:
     load_checkpoint(path)  # names every fault of a foreign or damaged file
     stored = torch.load(path, map_location="cpu", weights_only=False)
     return dict(stored["hyper_parameters"]["model"])
+
+
+def lineage_of_checkpoint(path: Path | str) -> tuple[str, ...]:
+    """Return the sha256 of a checkpoint's parent, its parent's parent, ... as far as known.
+
+    The checkpoint is a pickle: opening it runs code that it contains.
+    """
+    import torch
+
+    stored = torch.load(path, map_location="cpu", weights_only=False)
+    return tuple((stored["hyper_parameters"].get("info_dict") or {}).get(LINEAGE, ()))
 
 
 def energy_only(model: torch.nn.Module) -> torch.nn.Module:

@@ -9,6 +9,7 @@ from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from tempermd.records import Record, Spec, read_spec
 from tempermd.training.errors import Errors
+from tempermd.training.finetuning import FineTuningSpec
 from tempermd.training.models import ModelSpec
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ class TrainingSpec(Spec):
     force_weight: PositiveFloat = 1.0
     patience: PositiveInt | None = None
     val_every: PositiveInt | None = None
+    compile: bool | None = None
     seed: int = Field(0, ge=0)
 
     @model_validator(mode="after")
@@ -57,6 +59,7 @@ class TrainSpec(Spec):
     model: ModelSpec | None = None
     data: DataSpec
     training: TrainingSpec
+    finetuning: FineTuningSpec = FineTuningSpec()
 
 
 class TrainingInputs(Record):
@@ -69,6 +72,7 @@ class TrainingInputs(Record):
     val_sha256: str
     test_sha256: str | None
     parent_sha256: str | None
+    replay_sha256: str | None = None
 
 
 class Training(Record):
@@ -81,8 +85,12 @@ class Training(Record):
     avg_num_neighbors: float | dict[str, float] | None
     energy_scales_eV: float | dict[str, float] | None
     reference_energies_eV: dict[str, float]
-    reference_energies_from: Literal["labels", "labels minus parent"]
+    reference_energies_from: Literal["labels", "labels minus parent", "parent"]
+    lineage: list[str] = Field(default_factory=list, description="hashes: parent, its parent, ...")
     n_train: int
+    n_replay: int = 0
+    n_replay_per_epoch: int = 0
+    replay_shifts_eV: dict[str, float] | None = None
     n_val: int
     n_test: int
     n_parameters: int
@@ -113,4 +121,10 @@ def with_paths(spec: TrainSpec, change: Callable[[str], str]) -> TrainSpec:
     """Return a spec with every data path changed."""
     paths = {name: getattr(spec.data, name) for name in ("train", "val", "test")}
     changed = {name: change(path) for name, path in paths.items() if path is not None}
-    return spec.model_copy(update={"data": spec.data.model_copy(update=changed)})
+    data = spec.data.model_copy(update=changed)
+    replay = spec.finetuning.replay
+    if replay is None:
+        return spec.model_copy(update={"data": data})
+    replay = replay.model_copy(update={"file": change(replay.file)})
+    finetuning = spec.finetuning.model_copy(update={"replay": replay})
+    return spec.model_copy(update={"data": data, "finetuning": finetuning})

@@ -6,21 +6,26 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tempermd.records import UserError
+from tempermd.records import UserError, sha256_file
 from tempermd.training.data import Frames, check_streamed, gather_statistics, read_frames
+from tempermd.training.finetuning import FineTuningSpec, apply_finetuning, check_parts
 from tempermd.training.models import (
     LIGHTNING_MODULE,
+    LINEAGE,
     ModelSpec,
     builder_config,
     config_of_checkpoint,
     energy_only,
     energy_shifts,
+    lineage_of_checkpoint,
     load_checkpoint,
     spec_of_config,
     take_weights,
 )
+from tempermd.training.replay import weigh_frames
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from tempermd.training.specs import DataSpec, TrainingSpec, TrainSpec
@@ -42,6 +47,7 @@ class Start:
     model: ModelSpec
     parent: Path | None
     parent_config: dict[str, Any] | None
+    lineage: tuple[str, ...] = ()
 
 
 def starting_point(spec: TrainSpec, parent: Path | None) -> Start:
@@ -49,6 +55,11 @@ def starting_point(spec: TrainSpec, parent: Path | None) -> Start:
     if parent is None:
         if spec.model is None:
             raise UserError("key 'model' is missing: training from scratch needs a [model] table")
+        if spec.finetuning != FineTuningSpec():
+            raise UserError(
+                "[finetuning] needs a parent to start from; use tempermd finetune --from, or "
+                "remove the table"
+            )
         return Start(spec.model, None, None)
     config = config_of_checkpoint(parent)
     parent_spec = spec_of_config(config, str(parent))
@@ -56,7 +67,9 @@ def starting_point(spec: TrainSpec, parent: Path | None) -> Start:
         asked, given = getattr(spec.model, name), getattr(parent_spec, name)
         if not _agree(asked, given):
             raise UserError(_disagreement(name, asked, given, parent))
-    return Start(parent_spec, parent, config)
+    check_parts(spec.finetuning.freeze, parent_spec.num_layers)
+    lineage = (sha256_file(parent), *lineage_of_checkpoint(parent))
+    return Start(parent_spec, parent, config, lineage)
 
 
 def _agree(asked: Any, given: Any) -> bool:
@@ -96,7 +109,7 @@ def read_data(spec: DataSpec, model: ModelSpec, *, progress: bool) -> Data:
 
 
 def build_module(
-    start: Start, spec: TrainingSpec, frames: Frames, *, progress: bool
+    start: Start, spec: TrainSpec, frames: Frames, *, progress: bool
 ) -> tuple[dict[str, Any], Any]:
     """Return builder arguments and nequip's Lightning module, with the parent's weights."""
     from nequip.utils.global_state import set_global_state
@@ -107,25 +120,34 @@ def build_module(
         found = gather_statistics(frames, names, progress=progress)
         config = builder_config(
             start.model,
-            seed=spec.seed,
+            seed=spec.training.seed,
             avg_num_neighbors=found.avg_num_neighbors,
             energy_scale_eV=found.force_rms_eV_A,
             energy_shifts_eV=found.energies_per_type(names),
         )
-        return config, lightning_module(config, spec)
+        return config, lightning_module(config, spec.training)
     parent = load_checkpoint(start.parent)
-    old = energy_shifts(parent)
-    found = gather_statistics(frames, names, energy_only(parent), progress=progress)
-    change = found.energies_per_type(names)
-    shifts = {name: old[name] + change[name] for name in names}
-    config = start.parent_config | {"per_type_energy_shifts": shifts}
-    module = lightning_module(config, spec)
+    shifts = energy_shifts(parent)
+    if spec.finetuning.reference_energies == "refit":
+        found = gather_statistics(frames, names, energy_only(parent), progress=progress)
+        change = found.energies_per_type(names)
+        shifts = {name: shifts[name] + change[name] for name in names}
+    config = (start.parent_config or {}) | {"per_type_energy_shifts": shifts}
+    module = lightning_module(config, spec.training, start.lineage)
     take_weights(module, parent)
+    apply_finetuning(module, spec.finetuning)
+    if spec.finetuning.replay is not None and spec.finetuning.replay.weight != 1:
+        weigh_frames(module)
     return config, module
 
 
-def lightning_module(config: dict[str, Any], spec: TrainingSpec) -> Any:
-    """Return nequip's Lightning module around a new model of these builder arguments."""
+def lightning_module(
+    config: dict[str, Any], spec: TrainingSpec, lineage: Sequence[str] = ()
+) -> Any:
+    """Return nequip's Lightning module around a new model of these builder arguments.
+
+    ``lineage`` (hashes of the parent, its parent, ...) is kept in its checkpoints.
+    """
     from nequip.train import EMALightningModule
     from nequip.utils import get_current_code_versions
 
@@ -145,5 +167,6 @@ def lightning_module(config: dict[str, Any], spec: TrainingSpec) -> Any:
             "data": {},
             "trainer": {},
             "runs": ["train"],
+            LINEAGE: list(lineage),
         },
     )
