@@ -17,7 +17,7 @@ from tempermd.dataset import iter_labelled
 from tempermd.labels import LabelFailureError, SourceSpec, open_source
 from tempermd.labels.sources import compute
 from tempermd.records import UserError, read_record, sha256_file, write_record
-from tempermd.training import Training, TrainSpec, resolved_spec, train
+from tempermd.training import DivergedError, Training, TrainSpec, resolved_spec, train
 from tempermd.training.data import gather_statistics, read_frames
 from tempermd.training.models import (
     ModelSpec,
@@ -89,8 +89,12 @@ def guard(
     own = judge(tuned.folder / "best.ckpt", frames, list(tuned.model.type_names))
     rivals, skipped, direct_core_s = [], [], 0.0
     if options.train_direct:
-        model, direct_core_s = _direct(tuned, threads, progress=progress)
-        rivals.append(_rival("direct", "", own, judge(model, frames, list(tuned.model.type_names))))
+        try:
+            model, direct_core_s = _direct(tuned, threads, progress=progress)
+            other = judge(model, frames, list(tuned.model.type_names))
+            rivals.append(_rival("direct", "", own, other))
+        except DivergedError:
+            skipped.append("direct training, which diverged at this learning rate")
     else:
         skipped.append("direct training, by --no-guard")
     rivals += _other_rivals(tuned, frames, own, (options.source, parent_card), skipped)
