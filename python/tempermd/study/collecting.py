@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tempermd.findings.rows import Cost, Fate, Row
 from tempermd.records import read_record, sha256_file
 from tempermd.study.judging import Judged, realigned
 from tempermd.study.plan import Plan, PlannedRow
-from tempermd.study.rows import Cost, Fate, Row
 from tempermd.study.stages import Stage, Store
 from tempermd.training import Errors, Training
 

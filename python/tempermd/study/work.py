@@ -219,7 +219,9 @@ def _train_spec(given: dict[str, Any]) -> Any:
 def _transmute(given: dict[str, Any], folder: Path, cores: int) -> Facts:
     from tempermd import training
 
-    training.transmute(Path(given["base"]), given["spec"], folder / "base.ckpt")
+    for left in (folder / "base.ckpt", folder / "base.json"):
+        left.unlink(missing_ok=True)  # of a stage that was killed
+    training.transmute(Path(given["base"]), given["spec"], folder / "base.ckpt", given["frames"])
     return {}
 
 

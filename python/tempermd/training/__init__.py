@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AlchemySpec",
     "DataSpec",
+    "DivergedError",
     "Errors",
     "FineTuningSpec",
     "ModelSpec",
@@ -116,6 +117,10 @@ def finetune(
         resolved_spec(spec), Path(out_dir), parent, resume, threads, device, progress
     )
     return _run(request)
+
+
+class DivergedError(UserError):
+    """The validation error was never finite: there is no model."""
 
 
 @dataclass(frozen=True)
@@ -212,7 +217,7 @@ def _train_and_judge(request: _Request, inputs: TrainingInputs, start: Start) ->
     )
     schedule = _schedule(spec, frames.n_per_epoch, len(data.val))
     if _compiles(request, schedule, data):
-        compile_steps(module, data.train, progress=request.progress)
+        compile_steps(module, config, progress=request.progress)
     batches = Batches(frames, data.val, spec.batch_size, spec.seed)
     try:
         keeper = fit(
@@ -230,7 +235,7 @@ def _train_and_judge(request: _Request, inputs: TrainingInputs, start: Start) ->
             "saved epoch (last.ckpt)"
         ) from None
     if not math.isfinite(keeper.best):
-        raise UserError(
+        raise DivergedError(
             f"{folder}: training diverged (the validation error is not finite); lower "
             "learning_rate or gradient_clip, or raise warmup_steps"
         )

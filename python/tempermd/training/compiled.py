@@ -11,19 +11,20 @@ import shutil
 import sys
 import warnings
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
 import torch
+from ase.calculators.singlepoint import SinglePointCalculator
 from nequip.data import AtomicDataDict
 from nequip.nn.compile import ListInputOutputStateDictWrapper
-from nequip.utils.fx import fx_duck_shape, nequip_make_fx
+from nequip.utils.fx import _nequip_make_fx, fx_duck_shape
 
-from tempermd.records import UserError
+from tempermd.records import UserError, sha256_json
+from tempermd.training.data import to_labelled, to_nequip
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from tempermd.training.data import Frames
+    from collections.abc import Iterator, Mapping, Sequence
 
     Tensors = dict[str, torch.Tensor]
 
@@ -37,19 +38,33 @@ OUTPUTS = (*PER_FRAME, "forces")
 class CompiledForward:
     """Stands in for the ``forward`` of nequip's ``GraphModel``; gives energy and forces.
 
+    Weights and buffers go into the compiled graph as arguments, so that models which differ in
+    nothing else share one graph: a process that trains many of them compiles once.
+
     Parameters
     ----------
-    example
-        A batch from which the graph is traced. Sizes are symbols in it, but which loops are fused
-        may depend on them: take the same batch whenever a training is resumed.
+    config
+        The model's builder arguments.
     """
 
-    def __init__(self, model: Any, example: Tensors) -> None:
+    _graphs: ClassVar[dict[str, Any]] = {}
+
+    def __init__(self, model: Any, config: Mapping[str, Any], backend: str = "inductor") -> None:
+        # sizes are symbols in the graph, but which loops are fused may depend on them: always
+        # the same example, or a resumed training would differ in its last digits
+        example = example_batch(config["type_names"], float(config["r_max"]))
         self.inputs = sorted(example.keys() & set(model.model_input_fields))
         self.state = dict(model.model.named_parameters()) | dict(model.model.named_buffers())
-        flat = ListInputOutputStateDictWrapper(model.model, self.inputs, OUTPUTS, list(self.state))
-        graph = nequip_make_fx(flat, example, self.inputs, list(self.state.values()))
-        self._run = torch.compile(graph, dynamic=True)
+        key = _graph_key(self.state, config) + backend
+        if key not in self._graphs:
+            flat = ListInputOutputStateDictWrapper(
+                model.model, self.inputs, OUTPUTS, list(self.state)
+            )
+            values = [example[name] for name in self.inputs] + list(self.state.values())
+            # nequip's public function traces twice to compare; `compile_steps` compares numbers
+            graph = _nequip_make_fx(flat, values)
+            self._graphs[key] = torch.compile(graph, dynamic=True, backend=backend)
+        self._run = self._graphs[key]
 
     def __call__(self, data: Tensors) -> Tensors:
         """Return the batch with the model's ``total_energy`` (frames, 1) and ``forces`` (N, 3)."""
@@ -66,6 +81,7 @@ def _with_empty_frame(data: Tensors) -> Tensors:
     return data | {
         "cell": torch.cat([data["cell"], data["cell"]]),
         "num_atoms": torch.cat([n_atoms, torch.zeros_like(n_atoms)]),
+        "batch": data["batch"].contiguous(),  # nequip expands it from one element
     }
 
 
@@ -79,8 +95,21 @@ def has_compiler() -> bool:
     return shutil.which(os.environ.get("CXX", "g++")) is not None
 
 
-def compile_steps(module: Any, frames: Frames, *, progress: bool) -> None:
-    """Compile the model of a Lightning module, forward and backward; its state stays as it is."""
+def compile_steps(
+    module: Any, config: Mapping[str, Any], *, progress: bool, backend: str = "inductor"
+) -> None:
+    """Compile the model of a Lightning module, forward and backward; its state stays as it is.
+
+    Parameters
+    ----------
+    config
+        The model's builder arguments.
+
+    Raises
+    ------
+    UserError
+        There is no compiler, or the compiled model's forces are not the eager one's.
+    """
     if not has_compiler():
         raise UserError(
             "training.compile = true needs a C++ compiler: install g++, name another one by the "
@@ -89,13 +118,53 @@ def compile_steps(module: Any, frames: Frames, *, progress: bool) -> None:
     if progress:
         print("compiling the training step: a minute or two", file=sys.stderr, flush=True)
     (model,) = module.model.values()
-    some = [frames[number % len(frames)] for number in range(N_TRACED_FRAMES)]
-    example = AtomicDataDict.batched_from_list(some)
+    examples = [
+        example_batch(config["type_names"], float(config["r_max"]), n_frames)
+        for n_frames in (N_TRACED_FRAMES, 2, 1)
+    ]
     with _noise_explained(), fx_duck_shape(False), torch.enable_grad():
-        model.forward = CompiledForward(model, example)
-        found = model(example)
-        (found["total_energy"].sum() + found["forces"].square().sum()).backward()
+        expected = [model(batch)["forces"].detach() for batch in examples]
+        model.forward = CompiledForward(model, config, backend)
+        for batch, right in zip(examples, expected, strict=True):
+            found = model(batch)
+            (found["total_energy"].sum() + found["forces"].square().sum()).backward()
+            # two ways to sum in single precision; a wrong graph is wrong by far more
+            scale = float(right.abs().max()) + 1e-6
+            if not torch.allclose(found["forces"], right, rtol=1e-3, atol=1e-3 * scale):
+                raise UserError(
+                    "the compiled training step gives other forces than the eager one; set "
+                    "training.compile = false and report the versions of torch and nequip"
+                )
     module.zero_grad(set_to_none=True)
+
+
+IN_THE_STATE = ("seed", "avg_num_neighbors", "per_type_energy_scales", "per_type_energy_shifts")
+"""Builder arguments that are values of weights and buffers, not of the graph."""
+
+
+def _graph_key(state: Tensors, config: Mapping[str, Any]) -> str:
+    """Return what two models must share to share a graph."""
+    rest = {name: value for name, value in config.items() if name not in IN_THE_STATE}
+    kinds = [
+        (name, list(one.shape), str(one.dtype), one.requires_grad) for name, one in state.items()
+    ]
+    return sha256_json([rest, kinds])
+
+
+def example_batch(
+    type_names: Sequence[str], cutoff_A: float, n_frames: int = N_TRACED_FRAMES
+) -> Tensors:
+    """Return a batch that depends on the types and the cutoff alone: rattled cubic crystals."""
+    from ase.build import bulk, make_supercell
+
+    frames = []
+    for number in range(n_frames):
+        atoms = make_supercell(bulk("C", "sc", a=cutoff_A / 2.2), 3 * np.eye(3))
+        atoms.rattle(0.05 * cutoff_A, seed=number)
+        atoms.symbols = [type_names[(number + i) % len(type_names)] for i in range(len(atoms))]
+        atoms.calc = SinglePointCalculator(atoms, energy=0.0, forces=np.zeros((len(atoms), 3)))
+        frames.append(to_nequip(to_labelled(atoms, type_names, cutoff_A)))
+    return AtomicDataDict.batched_from_list(frames)
 
 
 @contextmanager

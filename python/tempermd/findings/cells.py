@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
+import math
+
+from tempermd.findings.statistics import Estimate, Factor, Ratio
 from tempermd.pages import number_text
-from tempermd.study.statistics import Estimate, Factor, Ratio
 
 NONE = "–"
 ARROWS = {"better": " ↓", "worse": " ↑"}
 
 
 def interval_text(low: float | None, high: float | None) -> str:
-    """Return an interval in brackets, nothing where there is none or it has no width."""
-    if low is None or high is None or number_text(low) == number_text(high):
+    """Return an interval in brackets, nothing where there is none."""
+    if low is None or high is None:
         return ""
     return f" ({number_text(low)} to {number_text(high)})"
 
 
 def estimate_text(one: Estimate | None) -> str:
-    """Return a mean with its interval, and how many seeds diverged."""
+    """Return a mean with its interval (unless it has no width), and how many seeds diverged."""
     if one is None:
         return NONE
     if one.mean is None:
         return f"all {one.n_diverged} diverged"
     lost = f", {one.n_diverged} diverged" if one.n_diverged else ""
-    return number_text(one.mean) + interval_text(one.low, one.high) + lost
+    constant = one.low is not None and math.isclose(one.low, one.high or 0.0, rel_tol=1e-9)
+    interval = "" if constant else interval_text(one.low, one.high)
+    return number_text(one.mean) + interval + lost
 
 
 def ratio_text(one: Ratio | None) -> str:

@@ -6,8 +6,8 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from tempermd.study.curves import REFERENCE
-from tempermd.study.statistics import Estimate
+from tempermd.findings.curves import REFERENCE
+from tempermd.findings.statistics import Estimate
 
 Trace = dict[str, Any]
 
@@ -24,7 +24,8 @@ COLOURS = [
 ]
 """Of arms, seen on white and on black; a band needs its line's colour, so arms name their own."""
 DASHES = ("solid", "dash", "dot", "dashdot")
-MANTISSAS = (1, 1.5, 2, 3, 4, 5, 7)
+FINE = (1, 1.2, 1.5, 2, 2.5, 3, 3.5, 4, 5, 6, 7, 8, 9)
+COARSE = (1, 1.5, 2, 3, 4, 5, 7)
 
 
 class Palette:
@@ -106,7 +107,7 @@ def log_axis(
 def _nice(low: float, high: float, most: int = 9) -> list[float]:
     """Return round numbers between two bounds, fewer in each decade where there are many."""
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    for mantissas in (MANTISSAS, (1, 2, 5), (1,)):
+    for mantissas in (FINE, COARSE, (1, 2, 5), (1,)):
         ticks = [float(f"{m * 10.0**k:.3g}") for k in decades for m in mantissas]
         ticks = [tick for tick in ticks if low <= tick <= high]
         if len(ticks) <= most:

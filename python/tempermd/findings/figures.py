@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
+from tempermd.findings.contrasts import Forgotten
+from tempermd.findings.costs import ALL, ArmCost
+from tempermd.findings.curves import REFERENCE, TEST, CurvePoint, FactorPoint
+from tempermd.findings.drawing import Palette, Trace, asymmetric, bars, log_axis, rounded
+from tempermd.findings.rows import Arm, Quantity
+from tempermd.findings.statistics import Factor
+from tempermd.findings.survival import FateOfArm, SurvivalCurve
 from tempermd.pages import Figure, number_text
-from tempermd.study.contrasts import Forgotten
-from tempermd.study.costs import ALL, ArmCost
-from tempermd.study.curves import REFERENCE, TEST, CurvePoint, FactorPoint
-from tempermd.study.drawing import Palette, Trace, asymmetric, bars, log_axis, rounded
-from tempermd.study.rows import Arm, Quantity
-from tempermd.study.statistics import Factor
-from tempermd.study.survival import FateOfArm, SurvivalCurve
 
 NAMES: dict[Quantity, str] = {"forces": "Force RMSE", "energy": "Energy RMSE"}
 UNITS: dict[Quantity, str] = {"forces": "eV/Å", "energy": "meV/atom"}
@@ -119,6 +119,8 @@ def _factor_traces(points: Sequence[FactorPoint], aside: float, palette: Palette
         "marker": {
             "color": palette.colour(arm),
             "size": [11 if one.censored != "no" else 7 for one in factors],
+            "opacity": 1,
+            "line": {"width": 0},
             "symbol": [symbols[one.censored] for one in factors],
         },
         "error_y": asymmetric(ups, downs, palette.colour(arm)),
@@ -252,7 +254,7 @@ def forgetting_figure(found: Sequence[Forgotten], palette: Palette) -> Figure | 
         "yaxis": log_axis(f"force RMSE on {error_set}, eV/Å", shown_y),
     }
     return Figure(
-        title=f"What is forgotten of {error_set}",
+        title=f"Forgetting: {error_set} against the test set, {own[0].target}",
         data=data,
         layout=layout,
         note="points: n_train, rising to the left; stars: the base before its first step",
