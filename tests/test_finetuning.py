@@ -448,3 +448,22 @@ def test_two_teachers_in_one_set(base: Path, tmp_path: Path) -> None:
     alone = tune(base, tmp_path / "alone", {}, (one, *rest), **still)
     references_eV = [found.reference_energies_eV["C"] for found in (mixed, alone)]
     assert references_eV[0] == pytest.approx(references_eV[1], abs=1e-6)
+
+
+# --- the page -------------------------------------------------------------------------------
+
+
+def test_the_page_shows_specs_that_are_read() -> None:
+    """Every TOML block of the page is a table of fine-tuning, or a spec of a distillation."""
+    import re
+
+    from tempermd.distillation import DistilSpec
+
+    page = Path(__file__).parents[1] / "docs" / "finetuning.md"
+    blocks = re.findall(r"^```toml\n(.*?)^```", page.read_text(), flags=re.M | re.S)
+    tables = [tomllib.loads(block) for block in blocks]
+    assert len(tables) == 2
+    switches = FineTuningSpec.model_validate(tables[0]["finetuning"])
+    assert set(tables[0]["finetuning"]) == set(FineTuningSpec.model_fields)
+    assert switches.replay is not None
+    assert DistilSpec.model_validate(tables[1]).model is not None
