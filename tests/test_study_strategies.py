@@ -47,6 +47,14 @@ bases = ["tersoff"]
 learning_rates = [0.02]
 max_steps = 4
 selection = "farthest"
+[strategies.distilled]
+bases = ["tersoff"]
+learning_rates = [0.02]
+max_steps = 4
+[strategies.distilled.distil]
+true_copies = 2
+augment = { n_frames = 12, rounds = 2, rattle_A = 0.05 }
+training = { max_steps = 4, learning_rate = 0.02 }
 [strategies.fed]
 learning_rates = [0.02, 1e-6]
 max_steps = 4
@@ -93,7 +101,7 @@ def test_every_strategy_has_its_row(made) -> None:
     found, _, folder = made
     rows = read_record(folder / "out" / study.RESULT, study.Study).rows
     assert sorted(row.arm.strategy for row in rows) == sorted(found)
-    assert len(found) == 7
+    assert len(found) == 8
 
 
 def test_the_control_is_pretrained_on_the_very_frames_of_its_target(made) -> None:
@@ -155,6 +163,25 @@ def test_extra_frames_come_on_top_and_chosen_rates_are_of_this_strategy(made) ->
     assert len(positions(own) & positions(extra)) == 2
     assert positions(drawn) == positions(own) - positions(extra)
     assert set(row.trainings) == {0.02, 1e-6}
+
+
+def test_a_student_learns_from_the_rows_own_model_and_frames(made) -> None:
+    """Oracle: the hashes that the distillation wrote, and the student's errors measured anew."""
+    from tempermd.distillation import Distillation
+    from tempermd.records import sha256_file
+
+    found, store, folder = made
+    row = found["distilled"]
+    record = read_record(store.folder_of(row.student) / "distillation.json", Distillation)
+    teacher = store.path(row.trainings[row.chosen].product("training/best.ckpt"))
+    assert record.teacher_sha256 == sha256_file(teacher)
+    assert record.frames_sha256 == sha256_file(store.path(row.draw.product("train.extxyz")))
+    rows = read_record(folder / "out" / study.RESULT, study.Study).rows
+    own = next(one for one in rows if one.arm.strategy == "distilled")
+    assert own.checkpoint_sha256 == record.student_sha256 != record.teacher_sha256
+    test = store.path(row.judges["test"].parameters["frames"])
+    again = training.evaluate(store.path(row.model), test)
+    assert own.error("forces") == pytest.approx(again.force_rmse_eV_per_A, rel=1e-6)
 
 
 def test_settings_of_a_target_reach_its_trainings(made) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from tempermd import training
 from tempermd.campaign import RobustnessSpec
+from tempermd.distillation import DistilSpec
 from tempermd.labels import FrameFiles, SourceSpec
 from tempermd.records import UserError, parse_spec, read_spec, sha256_file
 from tempermd.structures import StructureSpec
@@ -125,6 +126,20 @@ class LoadedStudy:
             parse_spec(raw, TrainSpec, f"{self.path}: strategies.{name}")
         return table
 
+    def distillation(self, name: str, seed: int) -> dict[str, Any] | None:
+        """Return the student of a strategy as parameters; its model is the study's if none."""
+        raw, where = self.spec.strategies[name].distil, f"strategies.{name}.distil"
+        if raw is None:
+            return None
+        raw = {"seed": seed} | raw
+        if raw.get("model") is None and raw.get("base") is None:
+            raw["model"] = self.model({}, "[model]")
+        spec = parse_spec(raw, DistilSpec, f"{self.path}: {where}")
+        settings = spec.model_dump(mode="json", exclude_defaults=True)
+        if spec.base is not None:
+            settings["base"] = given_file(self.file(spec.base, f"{where}.base"))
+        return {"augment": {}} | settings
+
     def robustness(self, md: MdSpec) -> dict[str, Any]:
         """Return the settings of MD as parameters, structures by content."""
         raw = md.robustness
@@ -178,8 +193,7 @@ def _check_strategy(study: LoadedStudy, name: str, strategy: StrategySpec) -> No
         study.model(strategy.model, f"strategies.{name}.model")
     for base in study.spec.bases_of(name):
         _check_frozen(study, name, base)
-    if strategy.distil is not None:
-        raise UserError(f"{study.path}: strategies.{name}.distil: not known to this tempermd")
+    study.distillation(name, 0)
     if strategy.alchemy is not None:
         parse_spec(strategy.alchemy, AlchemySpec, f"{study.path}: strategies.{name}.alchemy")
     if strategy.selection == "farthest" and not hasattr(training, "select_farthest"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tempermd.findings.rows import Arm
@@ -38,6 +38,14 @@ class PlannedRow:
     start_fit: Stage | None = None
     start_fit_is_pool: bool = False
     analyses: list[Stage] = field(default_factory=list)
+    student: Stage | None = None
+
+    @property
+    def model(self) -> Reference:
+        """The row's checkpoint, once its rate is chosen: the student's where there is one."""
+        if self.student is not None:
+            return self.student.product("student/best.ckpt")
+        return self.trainings[self.chosen].product("training/best.ckpt")
 
     @property
     def title(self) -> str:
@@ -206,11 +214,12 @@ class _Planner(Foundations):
         return min(errors, key=lambda rate: errors[rate])
 
     def _judged(self, row: PlannedRow, chosen: float, parent: Reference | None) -> PlannedRow:
-        best = row.trainings[chosen].product("training/best.ckpt")
+        row = self._taught(replace(row, chosen=chosen))
         sets = self._judge_sets(row)
-        changes: dict[str, Any] = {"chosen": chosen}
+        changes: dict[str, Any] = {}
         changes["judges"] = {
-            name: self._judge(best, file, f"{row.title} on {name}") for name, file in sets.items()
+            name: self._judge(row.model, file, f"{row.title} on {name}")
+            for name, file in sets.items()
         }
         if parent is not None:
             own = {k: sets[k] for k in ("test", GENERAL) if k in sets}
@@ -224,7 +233,18 @@ class _Planner(Foundations):
             file = pool if is_pool else row.draw.product("train.extxyz")
             changes["start_fit"] = self._judge(parent, file, f"{start} on {row.target}")
             changes["start_fit_is_pool"] = is_pool
-        return self._driven(PlannedRow(**(row.__dict__ | changes)))
+        return self._driven(replace(row, **changes))
+
+    def _taught(self, row: PlannedRow) -> PlannedRow:
+        """Add the student of a row whose strategy distils."""
+        spec = self.study.distillation(row.strategy, row.seed)
+        if spec is None:
+            return row
+        frames = row.draw.product("train.extxyz")
+        parameters = {"teacher": row.model, "frames": frames, "spec": spec}
+        cost_s = training_cost_s(spec["training"], spec["augment"].get("n_frames", 200))
+        stage = Stage("distil", parameters, f"student of {row.title}", cost_s, "distil")
+        return replace(row, student=self.add(stage))
 
     def _judge_sets(self, row: PlannedRow) -> dict[str, Reference]:
         """Return the sets that a row is judged on; a row without a base takes the first's."""
@@ -253,9 +273,8 @@ class _Planner(Foundations):
         md = self.spec.md
         if md is None or not _is_driven(row, md, self.spec):
             return row
-        best = row.trainings[row.chosen].product("training/best.ckpt")
         deployed = self.add(
-            Stage("deploy", {"checkpoint": best}, f"deploy {row.title}", 15, "deploy")
+            Stage("deploy", {"checkpoint": row.model}, f"deploy {row.title}", 15, "deploy")
         )
         settings = self.study.robustness(md)
         model = deployed.product("model.nequip.pth")
@@ -270,7 +289,7 @@ class _Planner(Foundations):
                 self._run(settings | {"seeds": [s]}, None, f"control, MD seed {s}")
                 for s in settings["seeds"]
             ]
-        return PlannedRow(**(row.__dict__ | {"analyses": analyses}))
+        return replace(row, analyses=analyses)
 
     def _run(self, settings: dict[str, Any], model: Reference | None, title: str) -> Stage:
         from tempermd.events import read_thresholds
