@@ -124,17 +124,21 @@ def test_features_ignore_rotations_and_labels(checkpoint: Path) -> None:
 
 
 def test_selects_what_is_unlike_the_rest(checkpoint: Path) -> None:
-    """Ten thermal cells and one with a close pair: the second choice, whatever the first."""
-    frames = unlabelled(10, 5)
+    """Ten cells a little rattled and one with a close pair: second, whatever is first."""
+    frames = [unlabelled(1, 5)[0] for _ in range(10)]
+    for number, atoms in enumerate(frames):
+        atoms.rattle(0.01, seed=number)
     odd = frames[4].copy()
-    odd.positions[0] += 0.35 * (odd.positions[1] - odd.positions[0])
+    odd.positions[0] += 0.5 * (odd.positions[1] - odd.positions[0])
     frames.append(odd)
-    for seed in range(4):
-        chosen = select_farthest(checkpoint, frames, 3, seed)
-        assert 10 in chosen[:2]
-        assert chosen == select_farthest(checkpoint, frames, 3, seed)
-        assert chosen[:2] == select_farthest(checkpoint, frames, 2, seed)
-    assert len({select_farthest(checkpoint, frames, 1, seed)[0] for seed in range(8)}) > 1
+    features = atom_features(checkpoint, frames)
+    for first in range(10):
+        assert farthest_points(features, 2, first)[1] == 10
+    chosen = {seed: select_farthest(checkpoint, frames, 3, seed) for seed in (0, 1)}
+    for one in chosen.values():
+        assert 10 in one[:2]
+        assert one == farthest_points(features, 3, one[0])
+    assert chosen[0][0] != chosen[1][0]
 
 
 def test_refuses_more_than_there_are(checkpoint: Path) -> None:
