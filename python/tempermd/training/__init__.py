@@ -42,9 +42,10 @@ from tempermd.training.start import Data, Start, build_module, read_data, starti
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tempermd.training.callbacks import Keeper
+    from tempermd.training.callbacks import Schedule
     from tempermd.training.data import Frames
-    from tempermd.training.loop import Schedule
+    from tempermd.training.keeping import Keeper
+    from tempermd.training.order import Order
 
 __all__ = [
     "AlchemySpec",
@@ -83,7 +84,7 @@ def train(
     """Train a model from scratch and return its ``best.ckpt``.
 
     Reference energies are fitted to the training labels. A finished training is left as it
-    is; an unfinished one continues from its last saved epoch, exactly as if it had not been
+    is; an unfinished one continues from its last saved step, exactly as if it had not been
     stopped, unless ``resume`` is false.
 
     Parameters
@@ -195,9 +196,10 @@ def _torch_threads(threads: int) -> Iterator[None]:
 
 
 def _train_and_judge(request: _Request, inputs: TrainingInputs) -> Training:
-    from tempermd.training.callbacks import StoppedByUserError
     from tempermd.training.compiled import compile_steps
-    from tempermd.training.loop import Batches, fit
+    from tempermd.training.keeping import DivergedError, StoppedByUserError
+    from tempermd.training.loop import Batches, Fit, fit
+    from tempermd.training.order import Order
     from tempermd.training.products import speed_up
     from tempermd.training.replay import with_replay
 
@@ -210,30 +212,20 @@ def _train_and_judge(request: _Request, inputs: TrainingInputs) -> Training:
     frames = with_replay(
         data.train, start, request.spec, config["per_type_energy_shifts"], progress=request.progress
     )
-    schedule = _schedule(spec, frames.n_per_epoch, len(data.val))
-    if _compiles(request, schedule, data):
+    order = Order(frames, spec, spec.devices)
+    schedule = _schedule(spec, order, len(data.val))
+    if _compiles(request, order):
         compile_steps(module, config, progress=request.progress)
-    batches = Batches(frames, data.val, spec.batch_size, spec.seed)
+    where = Fit(folder, request.device, spec.devices, request.progress)
     try:
-        keeper = fit(
-            module,
-            batches,
-            schedule,
-            folder,
-            gradient_clip=spec.gradient_clip,
-            device=request.device,
-            progress=request.progress,
-        )
+        keeper = fit(module, Batches(order, data.val), schedule, where)
     except StoppedByUserError:
         raise UserError(
-            f"{folder}: training interrupted; the same command continues it from the last "
-            "saved epoch (last.ckpt)"
+            f"{folder}: training interrupted; the same command continues it from this very step "
+            "(last.ckpt)"
         ) from None
-    if not math.isfinite(keeper.best):
-        raise UserError(
-            f"{folder}: training diverged (the validation error is not finite); lower "
-            "learning_rate or gradient_clip, or raise warmup_steps"
-        )
+    except DivergedError as error:
+        raise UserError(_diverged(error, spec, folder)) from None
     record = _describe(request, inputs, config, module, data, keeper)
     return record.model_copy(update=_finetuning_facts(request.spec, start, frames))
 
@@ -252,34 +244,41 @@ def _finetuning_facts(spec: TrainSpec, start: Start, frames: Frames) -> dict[str
     return facts
 
 
-def _compiles(request: _Request, schedule: Schedule, data: Data) -> bool:
+def _diverged(error: Exception, spec: TrainingSpec, folder: Path) -> str:
+    """Say that a training blew up, what is left of it, and what to do."""
+    best = folder / "best.ckpt"
+    kept = f"; the best model until then is kept in {best}" if best.is_file() else ""
+    return (
+        f"{folder}: training diverged: {error}{kept}. The rate is too high: lower learning_rate "
+        f"(now {spec.learning_rate:g}) to a third, or lower gradient_clip, or raise warmup_steps"
+    )
+
+
+def _compiles(request: _Request, order: Order) -> bool:
     """Tell whether to compile: as the spec says, else where it pays and changes nothing else.
 
     With several threads compiled sums come in any order, so that resuming is not exact.
     """
     from tempermd.training.compiled import pays
 
-    asked = request.spec.training.compile
-    if asked is not None:
-        return asked
-    some = [len(data.train[number]["pos"]) for number in range(min(len(data.train), 10))]
-    atoms_per_step = request.spec.training.batch_size * sum(some) / len(some)
-    return (
-        request.threads == 1 and request.device == "cpu" and pays(schedule.n_steps, atoms_per_step)
-    )
+    spec = request.spec.training
+    if spec.compile is not None:
+        return spec.compile
+    if request.threads != 1 or request.device != "cpu" or spec.devices != 1:
+        return False
+    atoms_per_step = spec.batch_atoms or (spec.batch_size or 1) * float(order.frames.n_atoms.mean())
+    return pays(order.n_steps, atoms_per_step)
 
 
-def _schedule(spec: TrainingSpec, n_train: int, n_val: int) -> Schedule:
-    """Turn a budget into whole epochs, and choose how often to validate."""
-    from tempermd.training.loop import Schedule
+def _schedule(spec: TrainingSpec, order: Order, n_val: int) -> Schedule:
+    """Lay a budget out, and choose how often to validate."""
+    from tempermd.training.callbacks import Schedule
 
-    steps_per_epoch = math.ceil(n_train / spec.batch_size)
-    n_epochs = spec.max_epochs or math.ceil(spec.max_steps / steps_per_epoch)
     # validating a frame costs a third of training on it: keep that share near a fifth
-    val_every = spec.val_every or max(1, math.ceil(4 * n_val / n_train))
+    val_every = spec.val_every or max(1, math.ceil(4 * n_val / order.frames.n_per_epoch))
     return Schedule(
-        n_epochs=n_epochs,
-        steps_per_epoch=steps_per_epoch,
+        n_epochs=order.n_epochs,
+        n_steps=order.n_steps,
         val_every=val_every,
         patience=spec.patience,
         learning_rate=spec.learning_rate,

@@ -58,6 +58,11 @@ class Frames(ABC):
         """Whether structures are read anew each time they are asked for."""
 
     @property
+    @abstractmethod
+    def n_atoms(self) -> np.ndarray:
+        """Atoms of each structure, shape (F,)."""
+
+    @property
     def n_per_epoch(self) -> int:
         """Number of frames in an epoch."""
         return len(self)
@@ -85,6 +90,10 @@ class FramesInMemory(Frames):
         if self._tensors is None:
             self._tensors = [to_nequip(one) for one in self._labelled]
         return self._tensors[number]
+
+    @property
+    def n_atoms(self) -> np.ndarray:
+        return np.array([len(one.atoms) for one in self._labelled])
 
     def labelled(self) -> Iterator[LabelledFrame]:
         return iter(self._labelled)
@@ -116,6 +125,13 @@ class StreamedFrames(Frames):
 
     def __len__(self) -> int:
         return len(self.numbers)
+
+    @property
+    def n_atoms(self) -> np.ndarray:
+        sizes = self.file.n_atoms
+        if sizes is None:  # files of nequip's own do not say
+            return np.array([len(atoms) for atoms in self.structures()])
+        return sizes[self.numbers]
 
     def _atoms(self, number: int) -> Atoms:
         atoms = self.file[int(self.numbers[number])]
