@@ -6,6 +6,7 @@ import math
 import signal
 import sys
 import threading
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -90,18 +91,24 @@ class Interruptible(Callback):
     """Turns Ctrl-C and SIGTERM into a stop between two steps, never in the middle of one."""
 
     SIGNALS = (signal.SIGINT, signal.SIGTERM)
+    # one stop may come twice: to a group of processes, and passed on by its first
+    TWICE_S = 2.0
 
     def __init__(self) -> None:
         self.pressed = False
+        self._first_s = 0.0
         self._previous: dict[int, Any] = {}
 
     def wanted(self, step: int) -> bool:
         """Tell whether to stop now, after so many steps."""
         return self.pressed
 
-    def _press(self, *_: Any) -> None:
-        self.pressed = True
-        self._give_back()  # a second signal acts at once
+    def _press(self, number: int, _: Any) -> None:
+        if not self.pressed:
+            self.pressed, self._first_s = True, time.monotonic()
+        elif time.monotonic() - self._first_s > self.TWICE_S:
+            self._give_back()
+            signal.raise_signal(number)  # who presses again does not want to wait
 
     def _give_back(self) -> None:
         for number, previous in self._previous.items():

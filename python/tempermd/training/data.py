@@ -57,6 +57,10 @@ class Frames(ABC):
     def streamed(self) -> bool:
         """Whether structures are read anew each time they are asked for."""
 
+    @abstractmethod
+    def structure(self, number: int) -> Atoms:
+        """Return one structure with its labels."""
+
     @property
     @abstractmethod
     def n_atoms(self) -> np.ndarray:
@@ -90,6 +94,9 @@ class FramesInMemory(Frames):
         if self._tensors is None:
             self._tensors = [to_nequip(one) for one in self._labelled]
         return self._tensors[number]
+
+    def structure(self, number: int) -> Atoms:
+        return self._labelled[number].atoms
 
     @property
     def n_atoms(self) -> np.ndarray:
@@ -133,20 +140,20 @@ class StreamedFrames(Frames):
             return np.array([len(atoms) for atoms in self.structures()])
         return sizes[self.numbers]
 
-    def _atoms(self, number: int) -> Atoms:
+    def structure(self, number: int) -> Atoms:
         atoms = self.file[int(self.numbers[number])]
         check_frame_labels(atoms, f"{self.file.path}: frame {self.numbers[number]}")
         return atoms
 
     def __getitem__(self, number: int) -> dict[str, torch.Tensor]:
-        return to_nequip(to_labelled(self._atoms(number), self.type_names, self.cutoff_A))
+        return to_nequip(to_labelled(self.structure(number), self.type_names, self.cutoff_A))
 
     def labelled(self) -> Iterator[LabelledFrame]:
         for atoms in self.structures():
             yield to_labelled(atoms, self.type_names, self.cutoff_A)
 
     def structures(self) -> Iterator[Atoms]:
-        return (self._atoms(number) for number in range(len(self)))
+        return (self.structure(number) for number in range(len(self)))
 
 
 def read_frames(

@@ -69,6 +69,10 @@ class ReplayedFrames(Frames):
     def n_per_epoch(self) -> int:
         return len(self.new) + self.n_replay_per_epoch
 
+    def structure(self, number: int) -> Atoms:
+        """Return a new frame."""
+        return self.new.structure(number)
+
     @property
     def n_atoms(self) -> np.ndarray:
         return np.concatenate([self.new.n_atoms, self.replayed.n_atoms])

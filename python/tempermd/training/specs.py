@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
-from tempermd.records import Record, Spec, read_spec
+from tempermd.records import Record, Spec, parse_spec, read_spec
 from tempermd.training.errors import Errors
 from tempermd.training.finetuning import FineTuningSpec
 from tempermd.training.models import ModelSpec
@@ -126,15 +126,20 @@ class Training(Record):
     ms_per_step: float
     seed: int
     threads: int
+    warnings: list[str] = Field(default_factory=list)
     versions: dict[str, str]
 
 
-def resolved_spec(spec: TrainSpec | Path | str) -> TrainSpec:
-    """Read a spec file and make its data paths absolute."""
+def resolved_spec(spec: TrainSpec | Path | str, devices: int | None = None) -> TrainSpec:
+    """Read a spec file and make its data paths absolute; ``devices`` overrides the spec's."""
     origin = Path.cwd()
     if not isinstance(spec, TrainSpec):
         origin = Path(spec).resolve().parent
         spec = read_spec(spec, TrainSpec)
+    if devices is not None:
+        settings = spec.training.model_dump() | {"devices": devices}
+        training = parse_spec(settings, TrainingSpec, f"devices = {devices}")
+        spec = spec.model_copy(update={"training": training})
     return with_paths(spec, lambda path: str((origin / path).resolve()))
 
 
