@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from tempermd.study.rows import Arm, Cost, Fate, Row, Study
+from tempermd.findings.rows import Arm, Cost, Fate, Row, Study
 from tempermd.training import Errors
 
 SIZES = (10, 20, 40, 80, 160)

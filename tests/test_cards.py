@@ -12,8 +12,8 @@ from scipy.stats import norm
 
 from browser import BROWSER, NO_BROWSER, open_in_browser
 from tempermd.cards import Card, CardOptions, calibration, find_card, write_card
-from tempermd.cards.calibration import inside, miscalibration_area
 from tempermd.cards.card import read_curve
+from tempermd.cards.committees import inside, miscalibration_area
 from tempermd.records import UserError, read_record, sha256_file
 from tempermd.training import alchemy_spec, evaluate, finetune, train, transmute
 from tempermd.training.graphs import build_graph, predict

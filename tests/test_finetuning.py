@@ -31,7 +31,7 @@ PARTS = ["embedding", "layer0", "layer1", "readout"]
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a spec, its data, and a finished training in ``out``."""
     folder = tmp_path_factory.mktemp("base")
-    train(write_case(folder, max_epochs=40, learning_rate=0.03), folder / "out", **QUIET)
+    train(write_case(folder, max_epochs=60, learning_rate=0.03), folder / "out", **QUIET)
     return folder
 
 
@@ -47,13 +47,24 @@ def tune(
     **training: Any,
 ) -> Training:
     """Fine-tune the base's model with these switches; return what it reports."""
+    spec = _with_switches(folder, switches, frames, **training)
+    finetune(base / "out" / "best.ckpt", spec, folder / "out", **QUIET)
+    return read_record(folder / "out" / "training.json", Training)
+
+
+def _with_switches(
+    folder: Path,
+    switches: dict[str, Any],
+    frames: tuple[list, list, list] | None = None,
+    **training: Any,
+) -> Path:
+    """Write a spec of fine-tuning and its data; return the spec's path."""
     import tomli_w
 
     spec = write_case(folder, frames or target_frames(), **({"max_epochs": 2} | training))
     raw = tomllib.loads(spec.read_text()) | {"finetuning": switches}
     spec.write_text(tomli_w.dumps(raw))
-    finetune(base / "out" / "best.ckpt", spec, folder / "out", **QUIET)
-    return read_record(folder / "out" / "training.json", Training)
+    return spec
 
 
 def weights_of(checkpoint: Path) -> dict[str, np.ndarray]:
@@ -154,6 +165,7 @@ def test_frozen_parts_do_not_move(base: Path, tmp_path: Path, frozen: list[str])
 def test_refuses_parts(base: Path, tmp_path: Path, frozen: list[str], named: str) -> None:
     with pytest.raises(UserError, match=named):
         tune(base, tmp_path, {"freeze": frozen})
+    assert not (tmp_path / "out").exists()  # the mended spec may take the same name
 
 
 def test_switches_need_a_parent(tmp_path: Path) -> None:
@@ -298,7 +310,7 @@ def test_replayed_energies_are_on_the_new_zero(
     record = tune(base, tmp_path / "t", {"replay": replay}, learning_rate=1e-12)
     assert (record.n_train, record.n_replay, record.n_replay_per_epoch) == (6, 4, 6)
     assert record.n_steps == 2 * 3  # 12 frames an epoch in batches of 4
-    frames = _replay_of(base, tmp_path / "t" / "spec.toml", record)
+    frames = _replay_of(base, tmp_path / "t" / "spec.toml", record.reference_energies_eV)
     moved_eV = [float(frames[6 + one]["total_energy"]) for one in range(4)]
     model = load_checkpoint(tmp_path / "t" / "out" / "best.ckpt")
     structures = list(frames.replayed.structures())
@@ -312,7 +324,32 @@ def test_replayed_energies_are_on_the_new_zero(
         assert np.std(residuals) > 1e-4
 
 
-def _replay_of(base: Path, spec_path: Path, record: Training) -> Any:
+def test_replay_of_a_streamed_set(base: Path, tmp_path: Path) -> None:
+    """Oracle: the same frames in extxyz: the same draws, energies and forces."""
+    from tempermd.dataset import LmdbWriter, write_structures
+
+    old = morse_frames(6, 7)
+    write_structures(tmp_path / "old.extxyz", old)
+    with LmdbWriter(tmp_path / "old.lmdb", stress=False, energies=False) as writer:
+        for atoms in old:
+            writer.add(atoms)
+    found = []
+    for name in ("old.extxyz", "old.lmdb"):
+        replay = {"file": str(tmp_path / name), "n_frames": 4}
+        spec = _with_switches(tmp_path / name.replace(".", "_"), {"replay": replay})
+        found.append(_replay_of(base, spec, {"C": -1.0}))
+    in_memory, streamed = found
+    assert streamed.streamed
+    assert not in_memory.streamed
+    assert len(in_memory) == len(streamed) == 6 + 4
+    assert in_memory.shifts_eV["C"] == pytest.approx(streamed.shifts_eV["C"], abs=1e-6)
+    for number in range(10):
+        one, other = in_memory[number], streamed[number]
+        for name in ("pos", "total_energy", "forces"):
+            np.testing.assert_allclose(one[name], other[name], atol=1e-6)
+
+
+def _replay_of(base: Path, spec_path: Path, shifts_eV: dict[str, float]) -> Any:
     from tempermd.training.data import read_frames
     from tempermd.training.replay import with_replay
     from tempermd.training.specs import resolved_spec
@@ -321,7 +358,7 @@ def _replay_of(base: Path, spec_path: Path, record: Training) -> Any:
     spec: TrainSpec = resolved_spec(spec_path)
     start = starting_point(spec, base / "out" / "best.ckpt")
     new = read_frames(spec.data.train, ["C"], 2.6)
-    return with_replay(new, start, spec, record.reference_energies_eV, progress=False)
+    return with_replay(new, start, spec, shifts_eV, progress=False)
 
 
 def other_frames(n_frames: int, seed: int) -> list:
@@ -441,3 +478,22 @@ def test_two_teachers_in_one_set(base: Path, tmp_path: Path) -> None:
     alone = tune(base, tmp_path / "alone", {}, (one, *rest), **still)
     references_eV = [found.reference_energies_eV["C"] for found in (mixed, alone)]
     assert references_eV[0] == pytest.approx(references_eV[1], abs=1e-6)
+
+
+# --- the page -------------------------------------------------------------------------------
+
+
+def test_the_page_shows_specs_that_are_read() -> None:
+    """Every TOML block of the page is a table of fine-tuning, or a spec of a distillation."""
+    import re
+
+    from tempermd.distillation import DistilSpec
+
+    page = Path(__file__).parents[1] / "docs" / "finetuning.md"
+    blocks = re.findall(r"^```toml\n(.*?)^```", page.read_text(), flags=re.M | re.S)
+    tables = [tomllib.loads(block) for block in blocks]
+    assert len(tables) == 2
+    switches = FineTuningSpec.model_validate(tables[0]["finetuning"])
+    assert set(tables[0]["finetuning"]) == set(FineTuningSpec.model_fields)
+    assert switches.replay is not None
+    assert DistilSpec.model_validate(tables[1]).model is not None

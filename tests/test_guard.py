@@ -11,7 +11,15 @@ from tempermd.cards import CardOptions, GuardOptions, find_card, guard, write_ca
 from tempermd.cards.comparison import differences, paired_interval, resampled
 from tempermd.cards.judged import judge
 from tempermd.records import UserError, read_record
-from tempermd.training import Errors, TrainSpec, evaluate, finetune, resolved_spec, train
+from tempermd.training import (
+    DivergedError,
+    Errors,
+    TrainSpec,
+    evaluate,
+    finetune,
+    resolved_spec,
+    train,
+)
 from tempermd.training.models import energy_shifts, load_checkpoint
 from training_cases import morse_frames, shifted, write_case
 
@@ -200,6 +208,18 @@ def test_source_that_cannot_be_opened(base: Path, still: Path) -> None:
     options = GuardOptions(train_direct=False, source="nep:gone.txt")
     with pytest.raises(UserError, match="no such file"):
         guard(still, base, options, progress=False)
+
+
+def test_direct_training_that_diverges(
+    base: Path, still: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def diverge(*_: object, **__: object) -> None:
+        raise DivergedError("training diverged")
+
+    monkeypatch.setattr("tempermd.cards.guarding.train", diverge)
+    found = guard(still, base, GuardOptions(source=SOURCE), progress=False)
+    assert found.not_compared == ["direct training, which diverged at this learning rate"]
+    assert [one.kind for one in found.rivals] == ["start", "source"]
 
 
 def test_start_is_the_parent_shifted(base: Path, still: Path) -> None:

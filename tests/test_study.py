@@ -202,6 +202,13 @@ def test_costs_are_those_of_the_stages(folder: Path) -> None:
     assert direct.cost.pretraining_core_s == direct.cost.labels_core_s == 0
 
 
+def test_tables_and_page_are_made_of_the_rows(folder: Path) -> None:
+    assert list((folder / "out" / "tables").glob("*.csv"))
+    page = (folder / "out" / "study.html").read_text()
+    assert "Tiny" in page
+    assert "LCBOP" in page
+
+
 def test_second_call_runs_no_stage(folder: Path) -> None:
     marks = list((folder / "out" / "store").glob("*/*/done.json"))
     before = {path: path.stat().st_mtime_ns for path in marks}

@@ -14,7 +14,7 @@ from collections.abc import Callable
 import numpy as np
 from scipy.optimize import isotonic_regression
 
-from tempermd.study.statistics import data_efficiency
+from tempermd.findings.statistics import data_efficiency
 
 SIZES = (10, 20, 40, 80, 160)
 SEEDS = 5

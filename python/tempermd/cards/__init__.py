@@ -1,6 +1,5 @@
 """Cards: what a model was made from, how good it is, and whether it was worth making."""
 
-from tempermd.cards.calibration import calibration, committee
 from tempermd.cards.card import (
     CardOptions,
     card_path,
@@ -9,7 +8,8 @@ from tempermd.cards.card import (
     make_card,
     write_card,
 )
-from tempermd.cards.guard import guard
+from tempermd.cards.committees import calibration, committee
+from tempermd.cards.guarding import guard
 from tempermd.cards.records import Calibration, Card, Guard, GuardOptions
 
 __all__ = [

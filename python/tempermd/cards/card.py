@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pydantic import Field
 
-from tempermd.cards.calibration import committee
+from tempermd.cards.committees import committee
 from tempermd.cards.data import data_parts, is_same_file
 from tempermd.cards.judged import Judged, judge, name_of
 from tempermd.cards.page import card_page
@@ -224,8 +224,8 @@ def _facts_of_frames(
                 "committee cannot be judged; name labelled frames by --test"
             )
         return {}
-    frames, elements = read_labelled(path), list(model.type_names)
-    found = judge(model, frames, elements)
+    elements = list(model.type_names)
+    found = judge(model, path, elements)
     facts: dict[str, Any] = {
         "judged_on": name,
         "by_type": found.by_type(),
@@ -236,7 +236,7 @@ def _facts_of_frames(
         facts["errors"] = known | {name: found.errors()}
     if options.committee:
         members = [checkpoint, *(checkpoint_of(one) for one in options.committee)]
-        facts["calibration"] = committee(members, frames, elements)
+        facts["calibration"] = committee(members, read_labelled(path), elements)
     return facts
 
 

@@ -136,7 +136,7 @@ class Bin(Spec):
 class Calibration(Spec):
     """How well a committee's spread tells its error, over force components.
 
-    See `tempermd.cards.calibration` for the formulas.
+    See `tempermd.cards.committees` for the formulas.
     """
 
     members: list[str]

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from tempermd.cli.application import app
+from tempermd.cli.application import Workers, app
 
 
 @app.command()
@@ -142,6 +142,25 @@ def transmute(
     cards.write_card(path, options=cards.CardOptions(parent=base))
     print(training.transmutation_text(path), file=sys.stderr)
     print(path)
+
+
+@app.command()
+def distil(
+    teacher: Annotated[Path, typer.Argument(help="A checkpoint (a pickle: it runs code).")],
+    frames: Annotated[Path, typer.Option(help="The few labelled frames that it was tuned on.")],
+    spec: Annotated[Path, typer.Option(help="TOML: what to make of them, the student, budget.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The folder to make.")],
+    workers: Workers = None,
+    threads: Annotated[int, typer.Option(help="Threads of the tensor library.")] = 1,
+) -> None:
+    """Teach a student by a tuned model: on rattled, relaxed copies of few frames.
+
+    Example: tempermd distil tuned/best.ckpt --frames few.extxyz --spec distil.toml -o student/
+    """
+    from tempermd import distillation
+
+    asked = distillation.resolved_distil_spec(spec)
+    print(distillation.distil(teacher, frames, asked, output, workers=workers, threads=threads))
 
 
 @app.command()

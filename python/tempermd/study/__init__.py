@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from tempermd.findings.rows import Arm, Cost, Fate, Row, Study
 from tempermd.study.pages import table
-from tempermd.study.rows import Arm, Cost, Fate, Row, Study
 from tempermd.study.running import RESULT, dry_run, run
 from tempermd.study.specs import StudySpec
 from tempermd.study.work import run_stage

@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tempermd.findings.rows import Cost, Fate, Row
 from tempermd.records import read_record, sha256_file
 from tempermd.study.judging import Judged, realigned
 from tempermd.study.plan import Plan, PlannedRow
-from tempermd.study.rows import Cost, Fate, Row
 from tempermd.study.stages import Stage, Store
 from tempermd.training import Errors, Training
 
@@ -29,14 +29,14 @@ def _is_finished(row: PlannedRow, store: Store) -> bool:
         return False
     needed = [row.trainings[row.chosen], *row.judges.values(), *row.start_judges.values()]
     needed += row.analyses
+    needed += [row.student] if row.student is not None else []
     needed += [row.start_fit] if row.start_fit is not None else []
     done = [store.done(stage) for stage in needed]
     return all(one is not None and "diverged" not in one.facts for one in done)
 
 
 def _row(row: PlannedRow, store: Store) -> Row:
-    training = row.trainings[row.chosen]
-    folder = store.folder_of(training) / "training"
+    folder = store.path(row.model).parent
     found = read_record(folder / "training.json", Training)
     errors = {name: _errors(name, stage, store) for name, stage in row.judges.items()}
     return Row(
@@ -86,7 +86,8 @@ def _cost(row: PlannedRow, store: Store) -> Cost:
     base = () if row.base is None else row.base.stages
     others = [stage for rate, stage in row.trainings.items() if rate != row.chosen]
     return Cost(
-        training_core_s=_core_s([row.trainings[row.chosen]], store),
+        training_core_s=_core_s([row.trainings[row.chosen]], store)
+        + _core_s([row.student] if row.student is not None else [], store),
         tuning_core_s=_core_s(others, store),
         pretraining_core_s=_core_s((one for one in base if one.kind == "training"), store),
         labels_core_s=_core_s((one for one in base if one.kind == "labels"), store),

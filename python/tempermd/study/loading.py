@@ -6,13 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tempermd import training
 from tempermd.campaign import RobustnessSpec
+from tempermd.distillation import DistilSpec
 from tempermd.labels import FrameFiles, SourceSpec
 from tempermd.records import UserError, parse_spec, read_spec, sha256_file
 from tempermd.structures import StructureSpec
 from tempermd.study.specs import OWN_OF_STUDY, BaseSpec, MdSpec, StrategySpec, StudySpec
 from tempermd.study.stages import given_file
-from tempermd.training import ModelSpec, TrainingSpec, TrainSpec
+from tempermd.training import AlchemySpec, ModelSpec, TrainingSpec, TrainSpec
 
 FILE_SOURCES = ("nep", "gap")
 """Sources whose argument is always a parameter file."""
@@ -116,7 +118,27 @@ class LoadedStudy:
                 f"{self.path}: strategies.{name}.finetuning: this tempermd's training has no such "
                 "switches"
             )
+        if table:
+            replay = table.get("replay")
+            filled = table | ({"replay": {"file": "-"} | replay} if replay else {})
+            data, budget = {"train": "-", "val": "-"}, {"max_steps": 1}
+            raw = {"data": data, "training": budget, "finetuning": filled}
+            parse_spec(raw, TrainSpec, f"{self.path}: strategies.{name}")
         return table
+
+    def distillation(self, name: str, seed: int) -> dict[str, Any] | None:
+        """Return the student of a strategy as parameters; its model is the study's if none."""
+        raw, where = self.spec.strategies[name].distil, f"strategies.{name}.distil"
+        if raw is None:
+            return None
+        raw = {"seed": seed} | raw
+        if raw.get("model") is None and raw.get("base") is None:
+            raw["model"] = self.model({}, "[model]")
+        spec = parse_spec(raw, DistilSpec, f"{self.path}: {where}")
+        settings = spec.model_dump(mode="json", exclude_defaults=True)
+        if spec.base is not None:
+            settings["base"] = given_file(self.file(spec.base, f"{where}.base"))
+        return {"augment": {}} | settings
 
     def robustness(self, md: MdSpec) -> dict[str, Any]:
         """Return the settings of MD as parameters, structures by content."""
@@ -169,14 +191,23 @@ def _check_strategy(study: LoadedStudy, name: str, strategy: StrategySpec) -> No
     study.finetuning(name)
     if strategy.bases is None:
         study.model(strategy.model, f"strategies.{name}.model")
-    if strategy.distil is not None:
-        raise UserError(f"{study.path}: strategies.{name}.distil: not known to this tempermd")
-    from tempermd import training
+    for base in study.spec.bases_of(name):
+        _check_frozen(study, name, base)
+    study.distillation(name, 0)
+    if strategy.alchemy is not None:
+        parse_spec(strategy.alchemy, AlchemySpec, f"{study.path}: strategies.{name}.alchemy")
+    if strategy.selection == "farthest" and not hasattr(training, "select_farthest"):
+        raise UserError(f"{study.path}: strategies.{name}.selection: not known to this tempermd")
 
-    for key, function in (("alchemy", "transmute"), ("selection", "select_farthest")):
-        wanted = getattr(strategy, key) not in (None, "random")
-        if wanted and not hasattr(training, function):
-            raise UserError(f"{study.path}: strategies.{name}.{key}: not known to this tempermd")
+
+def _check_frozen(study: LoadedStudy, name: str, base: str | None) -> None:
+    """Refuse parts that a base made here will not have; a given one is asked when it is used."""
+    from tempermd.training.finetuning import check_parts
+
+    frozen = study.finetuning(name).get("freeze", [])
+    if frozen and base is not None and study.spec.bases[base].sources:
+        raw = study.spec.model | study.spec.bases[base].model
+        check_parts(frozen, ModelSpec.model_validate(raw).num_layers)
 
 
 def _check_size(study: LoadedStudy, name: str, pool: Path) -> None:

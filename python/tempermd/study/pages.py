@@ -6,10 +6,12 @@ from pathlib import Path
 
 from tempermd import campaign, report
 from tempermd.events import Analysis
+from tempermd.findings.page import write_page
+from tempermd.findings.rows import Row, Study
+from tempermd.findings.tables import write_tables
 from tempermd.records import read_record
 from tempermd.study.collecting import analyses_of
 from tempermd.study.plan import Plan, PlannedRow
-from tempermd.study.rows import Row, Study
 from tempermd.study.stages import Store
 
 HEADS = (
@@ -26,14 +28,31 @@ HEADS = (
 
 
 def write_pages(study: Study, plan: Plan, store: Store, output: Path) -> tuple[Path, int]:
-    """Write the study's page, and the report where there was MD; return the page, exit code."""
+    """Write tables, the study's page, and the report where there was MD.
+
+    Returns
+    -------
+    (path, exit code)
+        ``report.html`` where there was MD, else ``study.html``; the code of the report.
+    """
+    page = output / "study.json"
+    if study.rows:
+        reference = reference_of(study)
+        write_tables(study, output / "tables", reference)
+        page = write_page(study, output / "study.html", reference)
     analyses = _analyses(plan, store)
     if not analyses:
-        return output / "study.json", campaign.EXIT_GOOD
+        return page, campaign.EXIT_GOOD
     head, lines = cells(study, _verdicts(analyses))
     table = report.Table(title=study.title, head=head, rows=lines)
     page = report.write_report(analyses, output, tables=[table])
     return page, campaign.exit_code(output / "summary.json")
+
+
+def reference_of(study: Study) -> str:
+    """Return the arm that others are held against: the first without a base, else the first."""
+    names = [row.arm.name for row in study.rows if row.arm.base is None]
+    return (names or [row.arm.name for row in study.rows])[0]
 
 
 def _analyses(plan: Plan, store: Store) -> list[Analysis]:

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from tempermd.engine import GraphResult, GraphTask, run_graph
+from tempermd.findings.rows import Study
 from tempermd.records import UserError, only_one, write_record
 from tempermd.study.collecting import collect_rows
 from tempermd.study.loading import LoadedStudy, load_study
 from tempermd.study.pages import write_pages
 from tempermd.study.plan import Plan, PlannedRow, plan_study
-from tempermd.study.rows import Study
 from tempermd.study.stages import Stage, Store
 from tempermd.study.work import run_logged
 

@@ -135,6 +135,8 @@ class StrategySpec(Spec):
                     raise ValueError(f"{name} needs bases to start from")
             if self.selection != "random":
                 raise ValueError("selection = 'farthest' needs bases: it uses their features")
+        elif self.alchemy is not None and self.selection != "random":
+            raise ValueError("selection = 'farthest' would use features of another element")
         elif self.model:
             raise ValueError("fine-tuning keeps the base's model; override it in the base")
         return self

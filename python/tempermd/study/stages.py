@@ -27,6 +27,7 @@ KINDS = {
     "draw": 1,
     "training": 1,
     "transmute": 1,
+    "distil": 1,
     "judge": 1,
     "deploy": 1,
     "md": 1,

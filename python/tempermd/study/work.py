@@ -219,8 +219,21 @@ def _train_spec(given: dict[str, Any]) -> Any:
 def _transmute(given: dict[str, Any], folder: Path, cores: int) -> Facts:
     from tempermd import training
 
-    training.transmute(Path(given["base"]), given["spec"], folder / "base.ckpt")
+    for left in (folder / "base.ckpt", folder / "base.json"):
+        left.unlink(missing_ok=True)  # of a stage that was killed
+    training.transmute(Path(given["base"]), given["spec"], folder / "base.ckpt", given["frames"])
     return {}
+
+
+def _distil(given: dict[str, Any], folder: Path, cores: int) -> Facts:
+    from tempermd import distillation
+    from tempermd.records import read_record
+
+    spec = distillation.DistilSpec.model_validate(given["spec"])
+    teacher, frames = Path(given["teacher"]), Path(given["frames"])
+    distillation.distil(teacher, frames, spec, folder, workers=cores, progress=False)
+    record = read_record(folder / "distillation.json", distillation.Distillation)
+    return {"label_core_s": record.label_core_s}
 
 
 def _judge(given: dict[str, Any], folder: Path, cores: int) -> Facts:
@@ -271,6 +284,7 @@ WORK: dict[str, Work] = {
     "draw": _draw,
     "training": _training,
     "transmute": _transmute,
+    "distil": _distil,
     "judge": _judge,
     "deploy": _deploy,
     "md": _md,

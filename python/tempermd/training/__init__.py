@@ -23,7 +23,7 @@ from tempermd.training.errors import Errors, evaluate
 from tempermd.training.finetuning import FineTuningSpec, ReplaySpec
 from tempermd.training.models import ModelSpec, load_checkpoint
 from tempermd.training.ranks import run_in_processes
-from tempermd.training.running import Request, train_and_judge
+from tempermd.training.running import DivergedError, Request, train_and_judge
 from tempermd.training.selection import select_farthest, select_file, select_random
 from tempermd.training.specs import (
     DataSpec,
@@ -39,6 +39,7 @@ from tempermd.training.start import starting_point
 __all__ = [
     "AlchemySpec",
     "DataSpec",
+    "DivergedError",
     "Errors",
     "FineTuningSpec",
     "ModelSpec",
@@ -112,13 +113,14 @@ def _run(request: Request) -> Path:
     if _is_finished(request.folder, inputs, request.resume):
         return best
     _check_tensorboard(request.spec.training)
-    starting_point(request.spec, request.parent)  # refuses before anything is written
+    # what it refuses shall leave no folder behind
+    start = starting_point(request.spec, request.parent)
     data_paths_from = request.folder.resolve()
     portable = with_paths(request.spec, lambda path: os.path.relpath(path, data_paths_from))
     write_spec(request.folder / "spec.toml", portable)
     write_record(request.folder / "inputs.json", inputs)
     work = run_in_processes if request.spec.training.devices > 1 else train_and_judge
-    record = work(request, inputs)
+    record = work(request, inputs, start)
     if record is not None:
         write_record(request.folder / "training.json", record)
     return best

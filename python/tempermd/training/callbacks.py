@@ -146,10 +146,8 @@ class ProgressLine(Checkpoint):
         from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
         self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=20),
-            TextColumn("step {task.completed}/{task.total}"),
-            TextColumn("{task.fields[shown]}"),
+            BarColumn(bar_width=8),
+            TextColumn("step {task.completed}/{task.total}, {task.fields[shown]}"),
             TimeRemainingColumn(),
             TextColumn("left"),
             console=Console(file=sys.stderr),
@@ -169,12 +167,12 @@ class ProgressLine(Checkpoint):
         text = f"epoch {min(trainer.current_epoch + 1, self.schedule.n_epochs)}"
         text += f"/{self.schedule.n_epochs}"
         if rows:
-            text += f", loss {rows[-1]['train_loss']:.3g}"
+            text += f", loss {rows[-1]['train_loss']:.2g}"
         validated = [row for row in rows if "val_force_rmse_eV_per_A" in row]
         if validated:
             last = validated[-1]
             text += f", val {last['val_force_rmse_eV_per_A']:.3f} eV/Å"
-            text += f" {last['val_energy_rmse_meV_per_atom']:.1f} meV/atom"
+            text += f" {last['val_energy_rmse_meV_per_atom']:.3g} meV"
         return text + f", rate {trainer.optimizers[0].param_groups[0]['lr']:.2g}"
 
     def on_train_batch_end(self, trainer: Any, *_: Any) -> None:

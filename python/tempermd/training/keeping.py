@@ -33,7 +33,7 @@ class StoppedByUserError(Exception):
     """The user pressed Ctrl-C, or the system asked to end; raised between two steps, all saved."""
 
 
-class DivergedError(Exception):
+class NotFiniteError(Exception):
     """The loss or the validation error is not finite any more; the message says where."""
 
 
@@ -75,7 +75,7 @@ class Keeper(Checkpoint):
     ) -> None:
         """Save and stop if asked to, save if it is time; an epoch's last step leaves that to it."""
         if not math.isfinite(float(outputs["loss"])):
-            raise DivergedError(f"the loss of step {trainer.global_step} is not finite")
+            raise NotFiniteError(f"the loss of step {trainer.global_step} is not finite")
         self._count_time()
         if batch_idx + 1 >= trainer.num_training_batches:
             return
@@ -130,7 +130,7 @@ class Keeper(Checkpoint):
     def _judge(self, trainer: Any, row: dict[str, float]) -> None:
         error = row["val_force_rmse_eV_per_A"]
         if not math.isfinite(error):
-            raise DivergedError(f"the validation error after step {row['step']} is not finite")
+            raise NotFiniteError(f"the validation error after step {row['step']} is not finite")
         if error < self.best:
             self.best, self.best_epoch, self.best_step = error, row["epoch"], row["step"]
             self.since_best = 0

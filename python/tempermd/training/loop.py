@@ -96,7 +96,7 @@ def fit(
     ------
     StoppedByUserError
         After Ctrl-C or SIGTERM; ``last.ckpt`` then holds the step just done.
-    DivergedError
+    NotFiniteError
         The loss or the validation error is not finite; ``best.ckpt`` is what it was.
     """
     spec = batches.order.spec

@@ -12,15 +12,16 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from tempermd.records import UserError, read_record, write_record
-from tempermd.training.running import train_and_judge
+from tempermd.training.running import DivergedError, train_and_judge
 from tempermd.training.specs import Training
 
 if TYPE_CHECKING:
     from tempermd.training.running import Request
     from tempermd.training.specs import TrainingInputs
+    from tempermd.training.start import Start
 
 
-def run_in_processes(request: Request, inputs: TrainingInputs) -> Training:
+def run_in_processes(request: Request, inputs: TrainingInputs, start: Start) -> Training:
     """Train in as many processes as the spec names devices; the first one keeps the folder.
 
     Raises
@@ -35,7 +36,11 @@ def run_in_processes(request: Request, inputs: TrainingInputs) -> Training:
     queue = mp.get_context("spawn").SimpleQueue()
     place = n_devices, _free_port()
     processes = mp.start_processes(
-        _one_process, (request, inputs, place, queue), n_devices, join=False, start_method="spawn"
+        _one_process,
+        ((request, inputs, start), place, queue),
+        n_devices,
+        join=False,
+        start_method="spawn",
     )
     with _signals_left_to(processes.processes):
         try:
@@ -43,7 +48,8 @@ def run_in_processes(request: Request, inputs: TrainingInputs) -> Training:
                 pass
         except (mp.ProcessExitedException, mp.ProcessRaisedException) as error:
             if not queue.empty():  # the first process told why
-                raise UserError(queue.get()) from None
+                diverged, text = queue.get()
+                raise (DivergedError if diverged else UserError)(text) from None
             raise UserError(
                 f"{request.folder}: a process of the training died ({str(error).strip()[-300:]}); "
                 "the same command goes on from the last saved step"
@@ -69,10 +75,10 @@ def _free_port() -> int:
 
 
 def _one_process(
-    number: int, request: Request, inputs: TrainingInputs, place: tuple[int, int], queue: Any
+    number: int, work: tuple[Request, TrainingInputs, Start], place: tuple[int, int], queue: Any
 ) -> None:
     """Run one process's share; the first one hands the record over."""
-    n_devices, port = place
+    (request, *others), (n_devices, port) = work, place
     os.environ |= {
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(port),
@@ -83,10 +89,10 @@ def _one_process(
     }
     try:
         own = replace(request, progress=request.progress and number == 0)
-        record = train_and_judge(own, inputs)
+        record = train_and_judge(own, *others)
     except UserError as error:
         if number == 0:
-            queue.put(str(error)[:2000])
+            queue.put((isinstance(error, DivergedError), str(error)[:2000]))
         raise SystemExit(1) from None
     if record is not None:
         write_record(request.folder / "training.json", record)

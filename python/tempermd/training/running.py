@@ -14,7 +14,7 @@ from tempermd.records import UserError, sha256_file
 from tempermd.training.errors import evaluate
 from tempermd.training.models import load_checkpoint
 from tempermd.training.specs import Training, TrainingInputs, TrainingSpec, TrainSpec
-from tempermd.training.start import Data, Start, build_module, read_data, starting_point
+from tempermd.training.start import Data, Start, build_module, read_data
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from tempermd.training.data import Frames
     from tempermd.training.keeping import Keeper
     from tempermd.training.order import Order
+
+
+class DivergedError(UserError):
+    """The training blew up; a model from before that may be there."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,7 @@ def _torch_threads(threads: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def train_and_judge(request: Request, inputs: TrainingInputs) -> Training | None:
+def train_and_judge(request: Request, inputs: TrainingInputs, start: Start) -> Training | None:
     """Train in this process, or its share among others; only the first one has a record.
 
     Raises
@@ -59,20 +63,19 @@ def train_and_judge(request: Request, inputs: TrainingInputs) -> Training | None
         The training was interrupted or diverged, or the data or the spec are at fault.
     """
     with _torch_threads(request.threads):
-        return _train_and_judge(request, inputs)
+        return _train_and_judge(request, inputs, start)
 
 
-def _train_and_judge(request: Request, inputs: TrainingInputs) -> Training | None:
+def _train_and_judge(request: Request, inputs: TrainingInputs, start: Start) -> Training | None:
     from tempermd.training.compiled import compile_steps
     from tempermd.training.concerns import concerns
-    from tempermd.training.keeping import DivergedError, StoppedByUserError
+    from tempermd.training.keeping import NotFiniteError, StoppedByUserError
     from tempermd.training.loop import Batches, Fit, fit, is_first_process
     from tempermd.training.order import Order
     from tempermd.training.products import speed_up
     from tempermd.training.replay import with_replay
 
     spec, folder = request.spec.training, request.folder
-    start = starting_point(request.spec, request.parent)
     data = read_data(request.spec.data, start.model, progress=request.progress)
     config, module = build_module(start, request.spec, data.train, progress=request.progress)
     warnings = concerns(data, start, module)
@@ -95,8 +98,8 @@ def _train_and_judge(request: Request, inputs: TrainingInputs) -> Training | Non
             f"{folder}: training interrupted; the same command continues it from this very step "
             "(last.ckpt)"
         ) from None
-    except DivergedError as error:
-        raise UserError(_diverged(error, spec, folder)) from None
+    except NotFiniteError as error:
+        raise DivergedError(_diverged(error, spec, folder)) from None
     if not is_first_process():
         return None
     record = _describe(request, inputs, config, module, data, keeper)

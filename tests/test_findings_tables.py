@@ -24,13 +24,13 @@ from study_cases import (
     study,
     whole_study,
 )
+from tempermd.findings.contrasts import START, contrasts, forgetting, negative_transfer
+from tempermd.findings.costs import ALL, costs
+from tempermd.findings.curves import diverged, factors, learning_curves
+from tempermd.findings.page import write_tables
+from tempermd.findings.rows import Arm, Cost, Fate, Row, Study
+from tempermd.findings.survival import fates, kaplan_meier, log_rank
 from tempermd.report import clopper_pearson
-from tempermd.study.contrasts import START, contrasts, forgetting, negative_transfer
-from tempermd.study.costs import ALL, costs
-from tempermd.study.curves import diverged, factors, learning_curves
-from tempermd.study.page import write_tables
-from tempermd.study.rows import Cost, Fate, Row, Study
-from tempermd.study.survival import fates, kaplan_meier, log_rank
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:
@@ -59,6 +59,23 @@ def test_curves_and_factors_give_the_law_back() -> None:
     found = {p.n_train: p.factor for p in factors(made) if p.quantity == "forces"}
     assert [found[n].factor for n in SIZES] == pytest.approx([4, 4, 4, 2, 1])
     assert [found[n].censored for n in SIZES] == ["no", "no", "no", "above", "above"]
+
+
+def test_a_base_made_anew_at_each_size_is_one_arm(tmp_path: Path) -> None:
+    """The control that is pre-trained on the target's own structures has a curve like others."""
+    rows = list(exact_study(nep=4.0).rows)
+    for n in SIZES:
+        same = Arm(strategy="finetuned", base="same", n_pretrain=n)
+        rows += [row(same, n, seed, power_law(n, 2.0)) for seed in SEEDS]
+    write_tables(study(rows), tmp_path)
+    found = [
+        float(line["factor"])
+        for line in read_csv(tmp_path / "factors.csv")
+        if (line["arm"], line["quantity"]) == ("finetuned same", "forces")
+    ]
+    assert found == pytest.approx([2, 2, 2, 2, 1])
+    kept = {r["n_pretrain"] for r in read_csv(tmp_path / "rows.csv") if r["base"] == "same"}
+    assert kept == {str(n) for n in SIZES}
 
 
 def test_no_reference_no_factors() -> None:
@@ -222,7 +239,7 @@ def test_nothing_failed_nothing_to_test() -> None:
     assert log_rank(fates_of("9+ 9+"), []) is None
 
 
-def costly(arm: object, seed: int, tuning_s: float) -> Row:
+def costly(arm: Arm, seed: int, tuning_s: float) -> Row:
     cost = Cost(
         training_core_s=3600.0,
         tuning_core_s=tuning_s,

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from browser import BROWSER, NO_BROWSER, open_in_browser
-from study_cases import DIRECT, NEP, SIZES, row, study, whole_study
-from tempermd.study.cells import estimate_text, factor_text, ratio_text
-from tempermd.study.page import markdown, sections, write_page
-from tempermd.study.rows import Study
-from tempermd.study.statistics import Factor, estimate, paired_ratio
+from study_cases import DIRECT, NEP, SIZES, errors, row, study, whole_study
+from tempermd.findings.cells import estimate_text, factor_text, ratio_text
+from tempermd.findings.page import markdown, sections, write_page
+from tempermd.findings.rows import Study
+from tempermd.findings.statistics import Factor, estimate, paired_ratio
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +83,9 @@ def test_markdown_names_negative_transfer(whole: Study) -> None:
 
 
 def test_markdown_without_direct_says_so() -> None:
-    text = markdown(study([row(NEP, 16, 1, 0.1)]))
+    worse = {"test": errors(0.05, 1.0)}
+    text = markdown(study([row(NEP, 16, 1, 0.1, start_errors=worse)]))
+    assert "forces at n = 16 (up to 2.00 times its own start)" in text
     assert text.endswith("There is no arm direct to compare with.")
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from tempermd.study.statistics import Factor, data_efficiency, estimate, paired_ratio
+from tempermd.findings.statistics import Factor, data_efficiency, estimate, paired_ratio
 
 SIZES = (10, 20, 40, 80, 160)
 SEEDS = range(5)

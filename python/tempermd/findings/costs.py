@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
+from tempermd.findings.curves import arms
+from tempermd.findings.rows import Row, Study
 from tempermd.records import Spec
-from tempermd.study.curves import arms
-from tempermd.study.rows import Row, Study
 
 HOUR_S = 3600.0
 ALL = "all arms"
@@ -40,6 +40,8 @@ class ArmCost(Spec):
 
 def costs(study: Study) -> list[ArmCost]:
     """Return the cost of every arm, and of all arms together."""
+    if not study.rows:
+        return []
     found = [
         _cost(arm, [row for row in study.rows if row.arm.name == arm]) for arm in arms(study.rows)
     ]

@@ -5,8 +5,7 @@ from __future__ import annotations
 from itertools import combinations
 from typing import Literal
 
-from tempermd.records import Spec
-from tempermd.study.curves import (
+from tempermd.findings.curves import (
     GENERAL,
     QUANTITIES,
     REFERENCE,
@@ -18,8 +17,9 @@ from tempermd.study.curves import (
     rows_of,
     targets,
 )
-from tempermd.study.rows import Quantity, Row, Study
-from tempermd.study.statistics import Estimate, Factor, Ratio, estimate, paired_ratio
+from tempermd.findings.rows import Quantity, Row, Study
+from tempermd.findings.statistics import Estimate, Factor, Ratio, estimate, paired_ratio
+from tempermd.records import Spec
 
 START = "its own start"
 

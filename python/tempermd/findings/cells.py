@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
+from tempermd.findings.statistics import Estimate, Factor, Ratio
 from tempermd.pages import number_text
-from tempermd.study.statistics import Estimate, Factor, Ratio
 
 NONE = "–"
 ARROWS = {"better": " ↓", "worse": " ↑"}

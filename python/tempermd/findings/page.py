@@ -5,24 +5,25 @@ from __future__ import annotations
 from pathlib import Path
 
 from tempermd import pages
-from tempermd.pages import Figure, Section, Table, number_text
-from tempermd.study import figures, page_tables
-from tempermd.study.contrasts import Negative, forgetting, negative_transfer
-from tempermd.study.costs import costs
-from tempermd.study.curves import (
+from tempermd.findings import figures, page_tables
+from tempermd.findings.contrasts import Negative, forgetting, negative_transfer
+from tempermd.findings.costs import costs
+from tempermd.findings.curves import (
     QUANTITIES,
     REFERENCE,
     CurvePoint,
     arms,
     diverged,
     factors,
+    joined,
     learning_curves,
     targets,
 )
-from tempermd.study.drawing import Palette
-from tempermd.study.rows import Study
-from tempermd.study.survival import FateOfArm, fates
-from tempermd.study.tables import titled, write_tables
+from tempermd.findings.drawing import Palette
+from tempermd.findings.rows import Study
+from tempermd.findings.survival import FateOfArm, fates
+from tempermd.findings.tables import titled, write_tables
+from tempermd.pages import Figure, Section, Table, number_text
 
 __all__ = ["markdown", "sections", "write_page", "write_tables"]
 
@@ -48,6 +49,7 @@ def write_page(study: Study, path: Path | str, reference: str = REFERENCE) -> Pa
 
 def sections(study: Study, reference: str = REFERENCE) -> list[Section]:
     """Return the sections of a study's page, for this page or as part of another."""
+    study = joined(study)
     palette = Palette(arms(study.rows), reference)
     points = learning_curves(study)
     made = [_findings(study, reference)]
@@ -63,6 +65,7 @@ def sections(study: Study, reference: str = REFERENCE) -> list[Section]:
 
 def markdown(study: Study, reference: str = REFERENCE) -> str:
     """Return errors, factors and fates of all arms, and what stands out, for a terminal."""
+    study = joined(study)
     points, found = learning_curves(study), factors(study, reference)
     tables: list[Table] = []
     for target in targets(study):
@@ -102,18 +105,19 @@ def _negative_text(study: Study, reference: str) -> str:
     absent = "" if has_reference else f" There is no arm {reference} to compare with."
     if not found:
         return f"Negative transfer: no arm with a base has a mean worse than {against}.{absent}"
+    text = f"Negative transfer: {len(found)} means of arms with a base are worse than {against}"
+    named = [one for one in found if one.told_apart != "no"]
+    several = [one for one in found if one.told_apart != "one seed"]
     clear = [one for one in found if one.told_apart == "yes"]
-    text = (
-        f"Negative transfer: {len(found)} means of arms with a base are worse than {against}, "
-        f"{len(clear)} of them with an interval clear of equality"
-    )
-    return f"{text}{': ' if clear else ''}{_clear_cases(clear)}.{absent}"
+    counted = f", {len(clear)} of them with an interval clear of equality" if several else ""
+    alone = "" if several else " One seed: no intervals."
+    return f"{text}{counted}{': ' if named else ''}{_cases(named)}.{alone}{absent}"
 
 
-def _clear_cases(clear: list[Negative]) -> str:
+def _cases(found: list[Negative]) -> str:
     """Name cases, the sizes of one arm and quantity together."""
     cases: dict[tuple[str, ...], list[Negative]] = {}
-    for one in clear:
+    for one in found:
         case = one.contrast
         cases.setdefault((case.target, case.arm, case.quantity, case.against), []).append(one)
     named = []

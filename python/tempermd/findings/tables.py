@@ -10,13 +10,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tempermd.findings.contrasts import contrasts, forgetting, negative_transfer
+from tempermd.findings.costs import costs
+from tempermd.findings.curves import (
+    REFERENCE,
+    error_sets,
+    factors,
+    joined,
+    learning_curves,
+    targets,
+)
+from tempermd.findings.rows import Arm, Quantity, Row, Study
+from tempermd.findings.statistics import Estimate, Factor, Ratio
+from tempermd.findings.survival import fates
 from tempermd.records import atomic_write
-from tempermd.study.contrasts import contrasts, forgetting, negative_transfer
-from tempermd.study.costs import costs
-from tempermd.study.curves import REFERENCE, error_sets, factors, learning_curves, targets
-from tempermd.study.rows import Arm, Quantity, Row, Study
-from tempermd.study.statistics import Estimate, Factor, Ratio
-from tempermd.study.survival import fates
 
 DIGITS = 6
 """Significant digits of what is computed; the rows themselves are written in full."""
@@ -53,8 +60,10 @@ def write_tables(study: Study, folder: Path | str, reference: str = REFERENCE) -
 
 def sheets(study: Study, reference: str = REFERENCE) -> list[Sheet]:
     """Return every table that the study has rows for."""
+    rows = _rows(study)
+    study = joined(study)
     made = [
-        Sheet("rows", "Every model", _rows(study)),
+        Sheet("rows", "Every model", rows),
         Sheet("curves", "Errors over seeds", _curves(study)),
         Sheet(
             "factors", f"Data-efficiency factors against {reference}", _factors(study, reference)

@@ -6,8 +6,8 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from tempermd.study.curves import REFERENCE
-from tempermd.study.statistics import Estimate
+from tempermd.findings.curves import REFERENCE
+from tempermd.findings.statistics import Estimate
 
 Trace = dict[str, Any]
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
+from tempermd.findings.contrasts import Forgotten
+from tempermd.findings.costs import ALL, ArmCost
+from tempermd.findings.curves import REFERENCE, TEST, CurvePoint, FactorPoint
+from tempermd.findings.drawing import Palette, Trace, asymmetric, bars, log_axis, rounded
+from tempermd.findings.rows import Arm, Quantity
+from tempermd.findings.statistics import Factor
+from tempermd.findings.survival import FateOfArm, SurvivalCurve
 from tempermd.pages import Figure, number_text
-from tempermd.study.contrasts import Forgotten
-from tempermd.study.costs import ALL, ArmCost
-from tempermd.study.curves import REFERENCE, TEST, CurvePoint, FactorPoint
-from tempermd.study.drawing import Palette, Trace, asymmetric, bars, log_axis, rounded
-from tempermd.study.rows import Arm, Quantity
-from tempermd.study.statistics import Factor
-from tempermd.study.survival import FateOfArm, SurvivalCurve
 
 NAMES: dict[Quantity, str] = {"forces": "Force RMSE", "energy": "Energy RMSE"}
 UNITS: dict[Quantity, str] = {"forces": "eV/Å", "energy": "meV/atom"}

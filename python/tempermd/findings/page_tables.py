@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tempermd.pages import Table, number_text
-from tempermd.study.cells import (
+from tempermd.findings.cells import (
     NONE,
     apart_text,
     estimate_text,
@@ -13,7 +12,7 @@ from tempermd.study.cells import (
     p_text,
     ratio_text,
 )
-from tempermd.study.contrasts import (
+from tempermd.findings.contrasts import (
     START,
     Contrast,
     Forgotten,
@@ -21,8 +20,8 @@ from tempermd.study.contrasts import (
     against_reference,
     contrasts,
 )
-from tempermd.study.costs import ArmCost
-from tempermd.study.curves import (
+from tempermd.findings.costs import ArmCost
+from tempermd.findings.curves import (
     GENERAL,
     QUANTITIES,
     TEST,
@@ -32,11 +31,12 @@ from tempermd.study.curves import (
     has_curves,
     rows_of,
 )
-from tempermd.study.figures import NAMES, UNITS
-from tempermd.study.rows import Quantity, Study
-from tempermd.study.statistics import Estimate, Ratio
-from tempermd.study.survival import FateOfArm
-from tempermd.study.tables import titled
+from tempermd.findings.figures import NAMES, UNITS
+from tempermd.findings.rows import Quantity, Study
+from tempermd.findings.statistics import Estimate, Ratio
+from tempermd.findings.survival import FateOfArm
+from tempermd.findings.tables import titled
+from tempermd.pages import Table, number_text
 
 MOST_PAIRS = 60
 """Pairs of arms that the page lists; the file has all."""

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tempermd.findings.curves import REFERENCE, arms, errors_by_size, rows_of, targets
+from tempermd.findings.rows import Fate, Row, Study
+from tempermd.findings.statistics import CONFIDENCE, Estimate, estimate
 from tempermd.records import Spec
 from tempermd.report import clopper_pearson
-from tempermd.study.curves import REFERENCE, arms, errors_by_size, rows_of, targets
-from tempermd.study.rows import Fate, Row, Study
-from tempermd.study.statistics import CONFIDENCE, Estimate, estimate
 
 if TYPE_CHECKING:
     from scipy.stats import CensoredData

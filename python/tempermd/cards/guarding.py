@@ -17,7 +17,7 @@ from tempermd.dataset import iter_labelled
 from tempermd.labels import LabelFailureError, SourceSpec, open_source
 from tempermd.labels.sources import compute
 from tempermd.records import UserError, read_record, sha256_file, write_record
-from tempermd.training import Training, TrainSpec, resolved_spec, train
+from tempermd.training import DivergedError, Training, TrainSpec, resolved_spec, train
 from tempermd.training.data import gather_statistics, read_frames
 from tempermd.training.models import (
     ModelSpec,
@@ -86,23 +86,18 @@ def guard(
         return known
     part, path = tuned.judged_on
     frames = list(iter_labelled(path))
-    names = list(tuned.model.type_names)
-    own = judge(tuned.folder / "best.ckpt", frames, names)
+    own = judge(tuned.folder / "best.ckpt", frames, list(tuned.model.type_names))
     rivals, skipped, direct_core_s = [], [], 0.0
     if options.train_direct:
-        model, direct_core_s = _direct(tuned, threads, progress=progress)
-        rivals.append(_rival("direct", "", own, judge(model, frames, names)))
+        try:
+            model, direct_core_s = _direct(tuned, threads, progress=progress)
+            other = judge(model, frames, list(tuned.model.type_names))
+            rivals.append(_rival("direct", "", own, other))
+        except DivergedError:
+            skipped.append("direct training, which diverged at this learning rate")
     else:
         skipped.append("direct training, by --no-guard")
-    rivals.append(_rival("start", tuned.parent.name, own, _start(tuned, frames, names)))
-    try:
-        found = _source(options, parent_card, frames, names)
-        if found is not None:
-            rivals.append(_rival("source", found[0], own, found[1]))
-    except (UserError, LabelFailureError) as error:
-        if options.source is not None:
-            raise
-        skipped.append(str(error))
+    rivals += _other_rivals(tuned, frames, own, (options.source, parent_card), skipped)
     kind, groups = resampled(own.groups)
     errors = own.errors()
     record = Guard(
@@ -161,6 +156,27 @@ def _direct(tuned: _Tuned, threads: int, *, progress: bool) -> tuple[Path, float
     return best, read_record(folder / "training.json", Training).core_s
 
 
+def _other_rivals(
+    tuned: _Tuned,
+    frames: list[Atoms],
+    own: Judged,
+    source: tuple[str | None, Card | None],
+    skipped: list[str],
+) -> list[Rival]:
+    """Return the start and the label source (named, or by the base's card) as rivals."""
+    names = list(tuned.model.type_names)
+    rivals = [_rival("start", tuned.parent.name, own, _start(tuned, frames, names))]
+    try:
+        found = _source(*source, frames, names)
+        if found is not None:
+            rivals.append(_rival("source", found[0], own, found[1]))
+    except (UserError, LabelFailureError) as error:
+        if source[0] is not None:
+            raise
+        skipped.append(str(error))
+    return rivals
+
+
 def _start(tuned: _Tuned, frames: list[Atoms], names: list[str]) -> Judged:
     """Return the parent's errors with reference energies refitted to the training frames."""
     data, model = tuned.spec.data, load_checkpoint(tuned.parent)
@@ -175,11 +191,11 @@ def _rival(kind: Any, name: str, own: Judged, other: Judged) -> Rival:
 
 
 def _source(
-    options: GuardOptions, parent_card: Card | None, frames: list[Atoms], names: list[str]
+    wanted: str | None, parent_card: Card | None, frames: list[Atoms], names: list[str]
 ) -> tuple[str, Judged] | None:
     """Return the label source's name and errors; None where none is named or it is the truth."""
-    if options.source is not None:
-        source, calculator = open_source(SourceSpec(name=options.source))
+    if wanted is not None:
+        source, calculator = open_source(SourceSpec(name=wanted))
         return source.name, judge(_Labelling(calculator), frames, names).at_best_zero()
     named = _named_source(parent_card)
     if named is None:

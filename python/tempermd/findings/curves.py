@@ -8,9 +8,8 @@ from typing import get_args
 
 import numpy as np
 
-from tempermd.records import Spec
-from tempermd.study.rows import Quantity, Row, Study
-from tempermd.study.statistics import (
+from tempermd.findings.rows import Quantity, Row, Study
+from tempermd.findings.statistics import (
     BySeed,
     Estimate,
     Factor,
@@ -18,6 +17,7 @@ from tempermd.study.statistics import (
     estimate,
     is_usable,
 )
+from tempermd.records import Spec
 
 REFERENCE = "direct"
 """The arm that others are held against, by its name."""
@@ -49,6 +49,27 @@ class FactorPoint(Spec):
     quantity: Quantity
     reference: str
     factor: Factor
+
+
+def joined(study: Study) -> Study:
+    """Return a study where a base that was made anew at each n_train is one arm, not several.
+
+    A base on the target's own structures has seen n_train of them: its arm is the same at every
+    n_train, though its n_pretrain differs.
+    """
+    sizes: dict[tuple[str, str | None], set[int | None]] = {}
+    for row in study.rows:
+        key = (row.arm.strategy, row.arm.base)
+        own = row.arm.n_pretrain if row.arm.n_pretrain == row.n_train else None
+        sizes.setdefault(key, set()).add(own)
+    anew = {key for key, found in sizes.items() if None not in found and len(found) > 1}
+    rows = [
+        row.model_copy(update={"arm": row.arm.model_copy(update={"n_pretrain": None})})
+        if (row.arm.strategy, row.arm.base) in anew
+        else row
+        for row in study.rows
+    ]
+    return study.model_copy(update={"rows": rows})
 
 
 def targets(study: Study) -> list[str]:
