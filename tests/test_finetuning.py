@@ -435,6 +435,41 @@ def test_another_replay_file_is_another_training(base: Path, tmp_path: Path) -> 
         tune(base, tmp_path / "u", replay, max_epochs=1)
 
 
+@pytest.mark.slow  # tracing the step
+def test_compiled_steps_know_frozen_parts_and_weights(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Oracle: the eager step's gradients, with frozen parts and weighted, replayed frames."""
+    from nequip.data import AtomicDataDict
+
+    from tempermd.training.compiled import compile_steps
+    from tempermd.training.data import read_frames
+    from tempermd.training.specs import resolved_spec
+    from tempermd.training.start import build_module, starting_point
+
+    monkeypatch.setattr("tempermd.training.compiled.has_compiler", lambda: True)
+    spec = resolved_spec(_with_switches(tmp_path, every_switch(base)))
+    start = starting_point(spec, base / "out" / "best.ckpt")
+    new = read_frames(spec.data.train, ["C"], 2.6)
+    gradients = []
+    for compiled in (False, True):
+        config, module = build_module(start, spec, new, progress=False)
+        frames = _replay_of(base, tmp_path / "spec.toml", config["per_type_energy_shifts"])
+        module.log_dict = lambda *_: None
+        if compiled:
+            compile_steps(module, config, progress=False, backend="aot_eager")
+        batch = AtomicDataDict.batched_from_list([frames[number] for number in (0, 7, 3, 9)])
+        assert batch["frame_weight"].reshape(-1).tolist() == [1, 0.5, 1, 0.5]
+        module.training_step(batch, 0).backward()
+        gradients.append({name: one.grad for name, one in module.model.named_parameters()})
+    for name, eager in gradients[0].items():
+        other = gradients[1][name]
+        assert (eager is None) == (other is None) == (part_of(name) == "embedding"), name
+        if eager is not None:
+            scale = float(eager.abs().max())
+            np.testing.assert_allclose(other, eager, atol=1e-3 * scale)
+
+
 # --- several teachers -----------------------------------------------------------------------
 
 

@@ -33,9 +33,10 @@ def arms(replayed: Path) -> dict[str, FineTuningSpec]:
     tables = {
         "plain": {},
         "replay": {"replay": replay},
+        "replay, pseudo-labels": {"replay": replay | {"pseudo_labels": True}},
+        "replay, weight 0.1": {"replay": replay | {"weight": 0.1}},
         "layer_rate_decay 0.5": {"layer_rate_decay": 0.5},
         "freeze embedding, layer0": {"freeze": ["embedding", "layer0"]},
-        "replay, pseudo-labels": {"replay": replay | {"pseudo_labels": True}},
     }
     return {name: FineTuningSpec.model_validate(table) for name, table in tables.items()}
 
@@ -47,7 +48,9 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, required=True)
     parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--rates", type=float, nargs="+", default=[0.02, 0.06])
+    parser.add_argument("--arms", nargs="+", help="names; all if not given")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--wide", action="store_true", help="twice the batch where there is replay")
     given = parser.parse_args()
     folder = given.set_folder.resolve()
     general = subset(read_labelled(folder / "val.extxyz"), 100, 1, "val.extxyz")
@@ -56,11 +59,14 @@ def main() -> None:
     print(f"| base | | | {tubes.force_rmse_eV_per_A:.3f} | | {found.force_rmse_eV_per_A:.3f} | |")
     for rate in given.rates:
         for name, switches in arms(folder / "train.extxyz").items():
+            if given.arms and name not in given.arms:
+                continue
             spec = TrainSpec(
                 data=DataSpec(**{p: str(TUBES / f"{p}.extxyz") for p in ("train", "val", "test")}),
                 training=TrainingSpec(
                     max_steps=given.steps,
-                    batch_size=2,
+                    # replayed frames beside as many new ones as without them
+                    batch_size=4 if switches.replay and given.wide else 2,
                     learning_rate=rate,
                     seed=given.seed,
                     val_every=5,
@@ -68,6 +74,7 @@ def main() -> None:
                 finetuning=switches,
             )
             out = given.output / f"{name.replace(' ', '_').replace(',', '')}-{rate}-{given.seed}"
+            out = out.with_name(out.name + "-wide") if given.wide else out
             best = finetune(BASE, spec, out, progress=False)
             record = read_record(out / "training.json", Training)
             error = evaluate(best, general).force_rmse_eV_per_A
