@@ -404,18 +404,12 @@ def test_resumes_with_every_switch(
     base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Oracle: the same training without a stop, weight for weight, replayed frames included."""
-    from tempermd.training.callbacks import Interruptible, StoppedByUserError
+    from tempermd.training.callbacks import Interruptible
 
-    switches, original = every_switch(base), Interruptible.on_train_batch_end
+    switches = every_switch(base)
     tune(base, tmp_path / "whole", switches, max_epochs=4)
-
-    def stop(self: Interruptible, trainer: Any, *rest: Any) -> None:
-        if trainer.global_step == 5:
-            raise StoppedByUserError
-        original(self, trainer, *rest)
-
     with monkeypatch.context() as patch:
-        patch.setattr(Interruptible, "on_train_batch_end", stop)
+        patch.setattr(Interruptible, "wanted", lambda _, done: done == 5)
         with pytest.raises(UserError, match="interrupted"):
             tune(base, tmp_path / "broken", switches, max_epochs=4)
     tune(base, tmp_path / "broken", switches, max_epochs=4)

@@ -81,24 +81,16 @@ def test_finetuning_streams_too(both: tuple[Path, Path], tmp_path: Path) -> None
         np.testing.assert_array_equal(stream[name], value)
 
 
-def test_resumes_exactly(tmp_path: Path) -> None:
+def test_resumes_exactly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Oracle: an unbroken run, after a stop in the middle of an epoch."""
-    from tempermd.training.callbacks import Interruptible, StoppedByUserError
+    from tempermd.training.callbacks import Interruptible
 
     spec = as_lmdb(write_case(tmp_path, max_epochs=3), ("train", "val"))
     whole = weights_of(train(spec, tmp_path / "whole", **QUIET))
-    original = Interruptible.on_train_batch_end
-
-    def stop_in_epoch_2(self: Interruptible, trainer, *rest) -> None:
-        if trainer.global_step == 5:
-            raise StoppedByUserError
-
-    Interruptible.on_train_batch_end = stop_in_epoch_2
-    try:
+    with monkeypatch.context() as patch:
+        patch.setattr(Interruptible, "wanted", lambda _, done: done == 5)
         with pytest.raises(UserError, match="the same command continues it"):
             train(spec, tmp_path / "broken", **QUIET)
-    finally:
-        Interruptible.on_train_batch_end = original
     resumed = weights_of(train(spec, tmp_path / "broken", **QUIET))
     for name, value in whole.items():
         np.testing.assert_array_equal(resumed[name], value)

@@ -9,10 +9,12 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
 import pytest
+from ase.calculators.singlepoint import SinglePointCalculator
 
 from tempermd.records import UserError, read_record, read_spec
 from tempermd.training import (
@@ -85,35 +87,126 @@ def test_finished_training_is_left_alone(base: Path) -> None:
     assert {path: path.stat().st_mtime_ns for path in (base / "out").iterdir()} == before
 
 
-@pytest.mark.parametrize("decay", ["cosine", "plateau"])
-def test_resume_equals_an_unbroken_run(tmp_path: Path, decay: str) -> None:
-    """Oracle: the same training without a stop, weight for weight."""
-    from tempermd.training.callbacks import Interruptible, StoppedByUserError
+def stopping(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
+    """Make trainings behave as if Ctrl-C were pressed during a step, counted from 1."""
+    from tempermd.training.callbacks import Interruptible
 
-    spec = write_case(tmp_path, decay=decay, plateau_patience=1, max_epochs=4)
-    whole = train(spec, tmp_path / "whole", **QUIET)
+    monkeypatch.setattr(Interruptible, "wanted", lambda _, done: done == step)
 
-    original = Interruptible.on_train_batch_end
 
-    def stop_in_epoch_3(self: Interruptible, trainer, *rest) -> None:
-        if trainer.global_step == 8:
-            raise StoppedByUserError
+def assert_same_training(folder: Path, other: Path) -> None:
+    """Compare metrics, best weights, and the last state with EMA and optimizer, to the bit."""
+    import torch
 
-    Interruptible.on_train_batch_end = stop_in_epoch_3
-    try:
+    assert metrics_of(folder) == metrics_of(other)
+    weights = weights_of(other / "best.ckpt")
+    for name, value in weights_of(folder / "best.ckpt").items():
+        np.testing.assert_array_equal(value, weights[name])
+    states = [torch.load(one / "last.ckpt", weights_only=False) for one in (folder, other)]
+    for name, value in states[0]["state_dict"].items():
+        if isinstance(value, torch.Tensor):
+            assert torch.equal(value, states[1]["state_dict"][name]), name
+    moments = [one["optimizer_states"][0]["state"] for one in states]
+    assert len(moments[0]) > 5
+    for number, state in moments[0].items():
+        for name, value in state.items():
+            assert torch.equal(value, moments[1][number][name]), name
+    assert states[0]["global_step"] == states[1]["global_step"]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Trainings that nothing stopped, by the kind of decay."""
+    folders = {}
+    for decay in ("cosine", "plateau"):
+        folder = tmp_path_factory.mktemp(decay)
+        spec = write_case(
+            folder, decay=decay, plateau_patience=1, max_steps=14, batch_size=3, val_every=2
+        )
+        train(spec, folder / "whole", **QUIET)
+        folders[decay] = folder
+    return folders
+
+
+@pytest.mark.parametrize(
+    ("decay", "steps"), [("cosine", [1, 4, 6, 7, 13]), ("cosine", [14]), ("plateau", [5, 8, 12])]
+)
+def test_resumes_at_the_very_step(
+    whole: dict[str, Path], tmp_path: Path, monkeypatch, decay: str, steps: list[int]
+) -> None:
+    """Oracle: the same training without a stop, to the bit; 12 frames are 4 steps an epoch.
+
+    Stops amid epochs, at ends of epochs with and without validation, in a last epoch that the
+    budget cuts short, at its end (which stops nothing).
+    """
+    spec = whole[decay] / "spec.toml"
+    for step in steps:
+        if step == 14:
+            break
+        stopping(monkeypatch, step)
         with pytest.raises(UserError, match="the same command continues it"):
-            train(spec, tmp_path / "broken", **QUIET)
-    finally:
-        Interruptible.on_train_batch_end = original
-    assert (tmp_path / "broken" / "last.ckpt").is_file()
-    with pytest.raises(UserError, match="unfinished"):
-        train(spec, tmp_path / "broken", resume=False, **QUIET)
-    broken = train(spec, tmp_path / "broken", **QUIET)
+            train(spec, tmp_path / "out", **QUIET)
+        assert not (tmp_path / "out" / "training.json").exists()
+    with pytest.raises(UserError, match="unfinished") if steps != [14] else nullcontext():
+        train(spec, tmp_path / "out", resume=False, **QUIET)
+    stopping(monkeypatch, 14 if steps == [14] else -1)
+    train(spec, tmp_path / "out", **QUIET)
+    assert_same_training(tmp_path / "out", whole[decay] / "whole")
 
-    assert metrics_of(tmp_path / "broken") == metrics_of(tmp_path / "whole")
-    resumed = weights_of(broken)
-    for name, value in weights_of(whole).items():
-        np.testing.assert_array_equal(resumed[name], value)
+
+def test_mixed_sizes_by_atoms_resume_exactly(tmp_path: Path, monkeypatch) -> None:
+    """Oracle: an unbroken run; epochs of 8 to 96 atoms a structure differ in their steps."""
+    frames = [atoms * (1 + n % 3, 1, 1) for n, atoms in enumerate(morse_frames(9, 1))]
+    for n, atoms in enumerate(morse_frames(9, 1)):
+        times = 1 + n % 3
+        labels = atoms.calc.results
+        frames[n].calc = SinglePointCalculator(
+            frames[n], energy=times * labels["energy"], forces=np.tile(labels["forces"], (times, 1))
+        )
+    spec = write_case(
+        tmp_path, (frames, frames[:4][::-1], frames[:2]), max_epochs=4, batch_atoms=40
+    )
+    train(spec, tmp_path / "whole", **QUIET)
+    for step in (2, 7, 11):
+        stopping(monkeypatch, step)
+        with pytest.raises(UserError, match="the same command continues it"):
+            train(spec, tmp_path / "out", **QUIET)
+    stopping(monkeypatch, -1)
+    train(spec, tmp_path / "out", **QUIET)
+    assert_same_training(tmp_path / "out", tmp_path / "whole")
+    steps = [int(row["step"]) for row in metrics_of(tmp_path / "whole")]
+    assert len(set(np.diff([0, *steps]))) > 1
+
+
+def test_a_kill_costs_what_was_not_saved(
+    whole: dict[str, Path], tmp_path: Path, monkeypatch
+) -> None:
+    """Oracle: the unbroken training, after a death without warning between two timed saves."""
+    from tempermd.training import keeping
+
+    class Death(BaseException):
+        """What no handler expects."""
+
+    def die_in_step_7(self, step: int) -> bool:
+        if step == 7:
+            raise Death
+        return False
+
+    saved = []
+    original = keeping.Keeper._save_last
+    with monkeypatch.context() as patch:
+        patch.setattr(keeping, "SAVE_EVERY_S", 0.0)
+        patch.setattr("tempermd.training.callbacks.Interruptible.wanted", die_in_step_7)
+        patch.setattr(
+            keeping.Keeper,
+            "_save_last",
+            lambda self, trainer: (saved.append(trainer.global_step), original(self, trainer)),
+        )
+        with pytest.raises(Death):
+            train(whole["cosine"] / "spec.toml", tmp_path / "out", **QUIET)
+    assert saved == [1, 2, 3, 4, 5, 6]
+    train(whole["cosine"] / "spec.toml", tmp_path / "out", **QUIET)
+    assert_same_training(tmp_path / "out", whole["cosine"] / "whole")
 
 
 def test_seed_decides_the_result(tmp_path: Path) -> None:
@@ -128,11 +221,12 @@ def test_seed_decides_the_result(tmp_path: Path) -> None:
     assert not np.array_equal(weights_of(other)[name], reference[name])
 
 
-def test_steps_budget_is_rounded_up_to_epochs(tmp_path: Path) -> None:
-    """12 frames in batches of 5 make 3 steps an epoch: 4 steps asked are 6 done."""
+def test_steps_budget_is_exact(tmp_path: Path) -> None:
+    """12 frames in batches of 5 make 3 steps an epoch: the second one ends after its first."""
     train(write_case(tmp_path, max_steps=4, batch_size=5), tmp_path / "out", **QUIET)
     record = read_record(tmp_path / "out" / "training.json", Training)
-    assert (record.n_epochs, record.n_steps) == (2, 6)
+    assert (record.n_epochs, record.n_steps) == (2, 4)
+    assert [row["step"] for row in metrics_of(tmp_path / "out")] == ["3", "4"]
 
 
 def test_early_stop(tmp_path: Path) -> None:
@@ -147,7 +241,7 @@ def test_rate_follows_warm_up_and_cosine() -> None:
     """Oracle: the closed form at its corners."""
     from tempermd.training.callbacks import LearningRate, Schedule
 
-    plan = Schedule(10, 11, 1, None, 0.1, 10, "cosine", 0.01, 5)
+    plan = Schedule(10, 110, 1, None, 0.1, 10, "cosine", 0.01, 5)
     rate = LearningRate(plan)
     assert rate.at_step(0) == pytest.approx(0.01)
     assert rate.at_step(9) == rate.at_step(10) == pytest.approx(0.1)
@@ -161,7 +255,6 @@ def test_rate_follows_warm_up_and_cosine() -> None:
 def test_reference_energies_recover_known_ones() -> None:
     """Oracle: energies built from known references come back."""
     from ase import Atoms
-    from ase.calculators.singlepoint import SinglePointCalculator
 
     frames = [Atoms(f"C{c}H{h}") for c, h in ((1, 4), (2, 2), (2, 6), (6, 6))]
     for atoms in frames:
@@ -406,38 +499,41 @@ def test_diverged_training_says_so(tmp_path: Path) -> None:
         train(spec, tmp_path / "out", **QUIET)
 
 
-def test_ctrl_c_leaves_a_folder_that_resumes(tmp_path: Path) -> None:
-    """Oracle: the unbroken run's metrics, after a real SIGINT to a real process."""
-    spec = write_case(tmp_path, max_epochs=12)
+def test_signals_leave_a_folder_that_resumes(tmp_path: Path) -> None:
+    """Oracle: the unbroken run's metrics, after a real SIGINT and a SIGTERM to real processes."""
+    spec = write_case(tmp_path, max_epochs=3, batch_size=1)
     code = (
-        "import sys; from tempermd.records import UserError; from tempermd.training import train\n"
+        "import signal, sys; from tempermd.records import UserError\n"
+        "import tempermd.training.callbacks as c; from tempermd.training import train\n"
+        "real = c.LearningRate.on_train_batch_start\n"
+        "def slow(self, trainer, *rest):\n"
+        "    if trainer.global_step == int(sys.argv[3]):\n"
+        "        open(sys.argv[2] + '.there', 'w').close(); signal.pause()\n"
+        "    real(self, trainer, *rest)\n"
+        "c.LearningRate.on_train_batch_start = slow\n"
         "try: train(sys.argv[1], sys.argv[2])\n"
         "except UserError as error: sys.exit(str(error))"
     )
-    slow = code.replace(
-        "\ntry",
-        "\nimport time, tempermd.training.callbacks as c\n"
-        "c.LearningRate.on_train_epoch_start = lambda *_: time.sleep(0.2)\ntry",
-        1,
-    )
-    out = tmp_path / "out"
-    process = subprocess.Popen(
-        [sys.executable, "-c", slow, str(spec), str(out)],
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
-    deadline = time.monotonic() + 120
-    while not (out / "last.ckpt").exists():
-        assert process.poll() is None, process.stderr.read()
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    _, stderr = process.communicate(timeout=60)
-    assert process.returncode == 1
-    assert "the same command continues it" in stderr
-    assert "Traceback" not in stderr
-    assert not (out / "training.json").exists()
+    out, there = tmp_path / "out", tmp_path / "out.there"
+    for number, step in ((signal.SIGINT, 5), (signal.SIGTERM, 17)):
+        there.unlink(missing_ok=True)
+        process = subprocess.Popen(
+            [sys.executable, "-c", code, str(spec), str(out)] + [str(step)],
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )
+        deadline = time.monotonic() + 120
+        while not there.exists():
+            assert process.poll() is None, process.stderr.read()
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        process.send_signal(number)
+        _, stderr = process.communicate(timeout=60)
+        assert process.returncode == 1
+        assert "the same command continues it" in stderr
+        assert "Traceback" not in stderr
+        assert not (out / "training.json").exists()
     train(spec, out, **QUIET)
     train(spec, tmp_path / "whole", **QUIET)
-    assert metrics_of(out) == metrics_of(tmp_path / "whole")
+    assert_same_training(out, tmp_path / "whole")

@@ -17,6 +17,10 @@ def train(
     spec: Annotated[Path, typer.Argument(help="TOML: model, data, budget.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The folder to make.")],
     threads: Annotated[int, typer.Option(help="Threads of the tensor library.")] = 1,
+    device: Annotated[str, typer.Option(help="cpu or cuda")] = "cpu",
+    devices: Annotated[
+        int | None, typer.Option(help="Processes or GPUs that share each step; as the spec says.")
+    ] = None,
 ) -> None:
     """Train a NequIP model from nothing; the same command goes on where it was stopped.
 

@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import os
-from contextlib import contextmanager
-from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from tempermd.records import (
     UserError,
@@ -27,6 +22,8 @@ from tempermd.training.alchemy import (
 from tempermd.training.errors import Errors, evaluate
 from tempermd.training.finetuning import FineTuningSpec, ReplaySpec
 from tempermd.training.models import ModelSpec, load_checkpoint
+from tempermd.training.ranks import run_in_processes
+from tempermd.training.running import DivergedError, Request, train_and_judge
 from tempermd.training.selection import select_farthest, select_file, select_random
 from tempermd.training.specs import (
     DataSpec,
@@ -37,14 +34,7 @@ from tempermd.training.specs import (
     resolved_spec,
     with_paths,
 )
-from tempermd.training.start import Data, Start, build_module, read_data, starting_point
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from tempermd.training.callbacks import Keeper
-    from tempermd.training.data import Frames
-    from tempermd.training.loop import Schedule
+from tempermd.training.start import starting_point
 
 __all__ = [
     "AlchemySpec",
@@ -84,7 +74,7 @@ def train(
     """Train a model from scratch and return its ``best.ckpt``.
 
     Reference energies are fitted to the training labels. A finished training is left as it
-    is; an unfinished one continues from its last saved epoch, exactly as if it had not been
+    is; an unfinished one continues from its last saved step, exactly as if it had not been
     stopped, unless ``resume`` is false.
 
     Parameters
@@ -92,7 +82,7 @@ def train(
     spec
         A TOML file, or a spec whose data paths are relative to the working directory.
     """
-    request = _Request(resolved_spec(spec), Path(out_dir), None, resume, threads, device, progress)
+    request = Request(resolved_spec(spec), Path(out_dir), None, resume, threads, device, progress)
     return _run(request)
 
 
@@ -113,42 +103,37 @@ def finetune(
     does not need the parent. The parent is a pickle: opening it runs code in it.
     """
     parent = Path(base_checkpoint)
-    request = _Request(
-        resolved_spec(spec), Path(out_dir), parent, resume, threads, device, progress
-    )
+    request = Request(resolved_spec(spec), Path(out_dir), parent, resume, threads, device, progress)
     return _run(request)
 
 
-class DivergedError(UserError):
-    """The validation error was never finite: there is no model."""
-
-
-@dataclass(frozen=True)
-class _Request:
-    spec: TrainSpec
-    folder: Path
-    parent: Path | None
-    resume: bool
-    threads: int
-    device: str
-    progress: bool
-
-
-def _run(request: _Request) -> Path:
+def _run(request: Request) -> Path:
     inputs = _inputs(request.spec, request.parent)
     best = request.folder / "best.ckpt"
     if _is_finished(request.folder, inputs, request.resume):
         return best
+    _check_tensorboard(request.spec.training)
     # what it refuses shall leave no folder behind
     start = starting_point(request.spec, request.parent)
     data_paths_from = request.folder.resolve()
     portable = with_paths(request.spec, lambda path: os.path.relpath(path, data_paths_from))
     write_spec(request.folder / "spec.toml", portable)
     write_record(request.folder / "inputs.json", inputs)
-    with _torch_threads(request.threads):
-        record = _train_and_judge(request, inputs, start)
-    write_record(request.folder / "training.json", record)
+    work = run_in_processes if request.spec.training.devices > 1 else train_and_judge
+    record = work(request, inputs, start)
+    if record is not None:
+        write_record(request.folder / "training.json", record)
     return best
+
+
+def _check_tensorboard(spec: TrainingSpec) -> None:
+    from importlib.util import find_spec
+
+    if spec.tensorboard and find_spec("tensorboard") is None:
+        raise UserError(
+            "training.tensorboard = true needs the package tensorboard, which is not installed: "
+            "pip install tensorboard, or leave the key out (training.html shows the same curves)"
+        )
 
 
 def _inputs(spec: TrainSpec, parent: Path | None) -> TrainingInputs:
@@ -159,13 +144,19 @@ def _inputs(spec: TrainSpec, parent: Path | None) -> TrainingInputs:
             "(tempermd dataset), or the best epoch is chosen by memory"
         )
     return TrainingInputs(
-        spec_sha256=sha256_json(with_paths(spec, lambda _: "").model_dump(mode="json")),
+        spec_sha256=_identity(spec),
         train_sha256=sha256_file(spec.data.train),
         val_sha256=sha256_file(spec.data.val),
         test_sha256=None if test is None else sha256_file(test),
         parent_sha256=None if parent is None else sha256_file(parent),
         replay_sha256=None if replay is None else sha256_file(replay.file),
     )
+
+
+def _identity(spec: TrainSpec) -> str:
+    """Return a hash of all in a spec that changes the result by more than rounding."""
+    without = {"training": {"devices", "tensorboard"}}
+    return sha256_json(with_paths(spec, lambda _: "").model_dump(mode="json", exclude=without))
 
 
 def _is_finished(folder: Path, inputs: TrainingInputs, resume: bool) -> bool:
@@ -186,148 +177,3 @@ def _is_finished(folder: Path, inputs: TrainingInputs, resume: bool) -> bool:
             "or name another output"
         )
     return False
-
-
-@contextmanager
-def _torch_threads(threads: int) -> Iterator[None]:
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-def _train_and_judge(request: _Request, inputs: TrainingInputs, start: Start) -> Training:
-    from tempermd.training.callbacks import StoppedByUserError
-    from tempermd.training.compiled import compile_steps
-    from tempermd.training.loop import Batches, fit
-    from tempermd.training.products import speed_up
-    from tempermd.training.replay import with_replay
-
-    spec, folder = request.spec.training, request.folder
-    data = read_data(request.spec.data, start.model, progress=request.progress)
-    config, module = build_module(start, request.spec, data.train, progress=request.progress)
-    if request.device == "cpu":
-        speed_up(module.model)
-    frames = with_replay(
-        data.train, start, request.spec, config["per_type_energy_shifts"], progress=request.progress
-    )
-    schedule = _schedule(spec, frames.n_per_epoch, len(data.val))
-    if _compiles(request, schedule, data):
-        compile_steps(module, config, progress=request.progress)
-    batches = Batches(frames, data.val, spec.batch_size, spec.seed)
-    try:
-        keeper = fit(
-            module,
-            batches,
-            schedule,
-            folder,
-            gradient_clip=spec.gradient_clip,
-            device=request.device,
-            progress=request.progress,
-        )
-    except StoppedByUserError:
-        raise UserError(
-            f"{folder}: training interrupted; the same command continues it from the last "
-            "saved epoch (last.ckpt)"
-        ) from None
-    if not math.isfinite(keeper.best):
-        raise DivergedError(
-            f"{folder}: training diverged (the validation error is not finite); lower "
-            "learning_rate or gradient_clip, or raise warmup_steps"
-        )
-    record = _describe(request, inputs, config, module, data, keeper)
-    return record.model_copy(update=_finetuning_facts(request.spec, start, frames))
-
-
-def _finetuning_facts(spec: TrainSpec, start: Start, frames: Frames) -> dict[str, Any]:
-    """Return what a training's record says of its parent and of replayed frames."""
-    from tempermd.training.replay import ReplayedFrames
-
-    facts: dict[str, Any] = {"lineage": list(start.lineage)}
-    if spec.finetuning.reference_energies == "keep":
-        facts["reference_energies_from"] = "parent"
-    if isinstance(frames, ReplayedFrames):
-        facts["n_replay"] = len(frames.replayed)
-        facts["n_replay_per_epoch"] = frames.n_replay_per_epoch
-        facts["replay_shifts_eV"] = frames.shifts_eV
-    return facts
-
-
-def _compiles(request: _Request, schedule: Schedule, data: Data) -> bool:
-    """Tell whether to compile: as the spec says, else where it pays and changes nothing else.
-
-    With several threads compiled sums come in any order, so that resuming is not exact.
-    """
-    from tempermd.training.compiled import pays
-
-    asked = request.spec.training.compile
-    if asked is not None:
-        return asked
-    some = [len(data.train[number]["pos"]) for number in range(min(len(data.train), 10))]
-    atoms_per_step = request.spec.training.batch_size * sum(some) / len(some)
-    return (
-        request.threads == 1 and request.device == "cpu" and pays(schedule.n_steps, atoms_per_step)
-    )
-
-
-def _schedule(spec: TrainingSpec, n_train: int, n_val: int) -> Schedule:
-    """Turn a budget into whole epochs, and choose how often to validate."""
-    from tempermd.training.loop import Schedule
-
-    steps_per_epoch = math.ceil(n_train / spec.batch_size)
-    n_epochs = spec.max_epochs or math.ceil(spec.max_steps / steps_per_epoch)
-    # validating a frame costs a third of training on it: keep that share near a fifth
-    val_every = spec.val_every or max(1, math.ceil(4 * n_val / n_train))
-    return Schedule(
-        n_epochs=n_epochs,
-        steps_per_epoch=steps_per_epoch,
-        val_every=val_every,
-        patience=spec.patience,
-        learning_rate=spec.learning_rate,
-        warmup_steps=spec.warmup_steps,
-        decay=spec.decay,
-        final_rate_factor=spec.final_rate_factor,
-        plateau_patience=spec.plateau_patience,
-    )
-
-
-def _describe(
-    request: _Request,
-    inputs: TrainingInputs,
-    config: dict[str, Any],
-    module: Any,
-    data: Data,
-    keeper: Keeper,
-) -> Training:
-    best = load_checkpoint(request.folder / "best.ckpt")
-    test = None if data.test is None else evaluate(best, data.test.structures())
-    last = keeper.rows[-1]
-    scales = config["per_type_energy_scales"]
-    return Training(
-        inputs=inputs,
-        checkpoint_sha256=sha256_file(request.folder / "best.ckpt"),
-        avg_num_neighbors=config["avg_num_neighbors"],
-        energy_scales_eV=scales,
-        reference_energies_eV=config["per_type_energy_shifts"],
-        reference_energies_from="labels" if request.parent is None else "labels minus parent",
-        n_train=len(data.train),
-        n_val=len(data.val),
-        n_test=0 if data.test is None else len(data.test),
-        n_parameters=sum(one.numel() for one in module.model.parameters()),
-        n_steps=int(last["step"]),
-        n_epochs=int(last["epoch"]),
-        best_epoch=keeper.best_epoch,
-        best_step=keeper.best_step,
-        val=evaluate(best, data.val.structures()),
-        test=test,
-        wall_s=keeper.train_s,
-        core_s=keeper.core_s,
-        ms_per_step=1000 * keeper.train_s / last["step"],
-        seed=request.spec.training.seed,
-        threads=request.threads,
-        versions={name: version(name) for name in ("torch", "nequip", "e3nn", "lightning")},
-    )

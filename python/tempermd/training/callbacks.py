@@ -1,8 +1,7 @@
-"""What happens between the steps of a training: rate, validation, saving, progress, Ctrl-C."""
+"""What happens between the steps of a training: the rate, a stop by signal, the progress line."""
 
 from __future__ import annotations
 
-import csv
 import math
 import signal
 import sys
@@ -13,17 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from lightning.pytorch.callbacks import Callback, Checkpoint
 
-from tempermd.records import atomic_write
-
 if TYPE_CHECKING:
     from pathlib import Path
 
-FORCE_RMSE = "val0_epoch/forces_rmse"
-ENERGY_RMSE = "val0_epoch/per_atom_energy_rmse"
-TRAIN_LOSS = "train_loss_epoch/weighted_sum"
+    from tempermd.training.keeping import Keeper
 
-# a stop costs at most this much work, or one epoch where that takes longer
-SAVE_EVERY_S = 60.0
+FORCE_RMSE = "val0_epoch/forces_rmse"
 
 
 @dataclass(frozen=True)
@@ -31,7 +25,7 @@ class Schedule:
     """When the rate changes, when to validate and when to stop."""
 
     n_epochs: int
-    steps_per_epoch: int
+    n_steps: int
     val_every: int
     patience: int | None
     learning_rate: float
@@ -40,18 +34,9 @@ class Schedule:
     final_rate_factor: float
     plateau_patience: int
 
-    @property
-    def n_steps(self) -> int:
-        """Number of steps if nothing stops the training early."""
-        return self.n_epochs * self.steps_per_epoch
-
     def validates(self, epoch: int) -> bool:
         """Tell whether an epoch (from 0) ends with a validation; the last one always does."""
         return (epoch + 1) % self.val_every == 0 or epoch + 1 >= self.n_epochs
-
-
-class StoppedByUserError(Exception):
-    """The user pressed Ctrl-C; raised between two steps."""
 
 
 class LearningRate(Callback):
@@ -102,155 +87,58 @@ class LearningRate(Callback):
         self.since_best = state_dict["since_best"]
 
 
-class Keeper(Checkpoint):
-    """Writes metrics.csv, best.ckpt and last.ckpt at the end of epochs, and stops early.
-
-    As a ``Checkpoint`` it runs after the module has put the raw weights back and logged.
-    """
-
-    def __init__(self, folder: Path, schedule: Schedule) -> None:
-        self.folder = folder
-        self.schedule = schedule
-        self.best = math.inf
-        self.best_epoch = -1
-        self.best_step = 0
-        self.since_best = 0
-        self.train_s = 0.0
-        self.saved_s = 0.0
-        self.core_s = 0.0
-        self.rows: list[dict[str, float]] = []
-        self._clock = (time.monotonic(), time.process_time())
-
-    def on_train_start(self, trainer: Any, *_: Any) -> None:
-        """Start the clock of this process's share; go no further than patience allows."""
-        self._clock = (time.monotonic(), time.process_time())
-        self._lose_patience(trainer)
-
-    def on_train_epoch_start(self, trainer: Any, *_: Any) -> None:
-        """Make Lightning validate where the schedule says so, the last epoch included."""
-        validates = self.schedule.validates(trainer.current_epoch)
-        trainer.check_val_every_n_epoch = 1 if validates else trainer.current_epoch + 2
-
-    def on_train_epoch_end(self, trainer: Any, *_: Any) -> None:
-        """Record the epoch; save when it is the best or a validation is done."""
-        self._count_time()
-        epoch, metrics = trainer.current_epoch, trainer.callback_metrics
-        row = {
-            "epoch": epoch + 1,
-            "step": trainer.global_step,
-            "learning_rate": trainer.optimizers[0].param_groups[0]["lr"],
-            "train_loss": float(metrics[TRAIN_LOSS]),
-            "wall_s": round(self.train_s, 3),
-        }
-        if self.schedule.validates(epoch):
-            row["val_force_rmse_eV_per_A"] = float(metrics[FORCE_RMSE])
-            row["val_energy_rmse_meV_per_atom"] = 1000 * float(metrics[ENERGY_RMSE])
-        self.rows.append(row)
-        if self.schedule.validates(epoch):
-            self._judge(trainer, row)
-        if self.schedule.validates(epoch) or self.train_s - self.saved_s > SAVE_EVERY_S:
-            self.saved_s = self.train_s
-            self._write_metrics()
-            with atomic_write(self.folder / "last.ckpt") as temporary:
-                trainer.save_checkpoint(temporary)
-
-    def _count_time(self) -> None:
-        now = (time.monotonic(), time.process_time())
-        self.train_s += now[0] - self._clock[0]
-        self.core_s += now[1] - self._clock[1]
-        self._clock = now
-
-    def _judge(self, trainer: Any, row: dict[str, float]) -> None:
-        error = row["val_force_rmse_eV_per_A"]
-        if not math.isfinite(error):
-            trainer.should_stop = True
-        elif error < self.best:
-            self.best, self.best_epoch, self.best_step = error, row["epoch"], row["step"]
-            self.since_best = 0
-            with atomic_write(self.folder / "best.ckpt") as temporary:
-                trainer.save_checkpoint(temporary, weights_only=True)
-        else:
-            self.since_best += 1
-        self._lose_patience(trainer)
-
-    def _lose_patience(self, trainer: Any) -> None:
-        if self.schedule.patience is not None and self.since_best >= self.schedule.patience:
-            trainer.should_stop = True
-
-    def _write_metrics(self) -> None:
-        names = ["epoch", "step", "learning_rate", "train_loss", "wall_s"]
-        names += ["val_force_rmse_eV_per_A", "val_energy_rmse_meV_per_atom"]
-        target = self.folder / "metrics.csv"
-        with atomic_write(target) as temporary, temporary.open("w", newline="") as stream:
-            writer = csv.DictWriter(stream, names, restval="")
-            writer.writeheader()
-            writer.writerows(self.rows)
-            stream.flush()
-
-    _STATE = (
-        "best",
-        "best_epoch",
-        "best_step",
-        "since_best",
-        "train_s",
-        "saved_s",
-        "core_s",
-        "rows",
-    )
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return what resuming needs to judge as if nothing had happened."""
-        return {name: getattr(self, name) for name in self._STATE}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take up where the checkpoint left."""
-        for name in self._STATE:
-            setattr(self, name, state_dict[name])
-
-
 class Interruptible(Callback):
-    """Turns Ctrl-C into a stop between two steps, never in the middle of one."""
+    """Turns Ctrl-C and SIGTERM into a stop between two steps, never in the middle of one."""
+
+    SIGNALS = (signal.SIGINT, signal.SIGTERM)
+    # one stop may come twice: to a group of processes, and passed on by its first
+    TWICE_S = 2.0
 
     def __init__(self) -> None:
         self.pressed = False
-        self._previous: Any = None
+        self._first_s = 0.0
+        self._previous: dict[int, Any] = {}
 
-    def _press(self, *_: Any) -> None:
-        self.pressed = True
-        signal.signal(signal.SIGINT, self._previous)  # a second Ctrl-C acts at once
+    def wanted(self, step: int) -> bool:
+        """Tell whether to stop now, after so many steps."""
+        return self.pressed
+
+    def _press(self, number: int, _: Any) -> None:
+        if not self.pressed:
+            self.pressed, self._first_s = True, time.monotonic()
+        elif time.monotonic() - self._first_s > self.TWICE_S:
+            self._give_back()
+            signal.raise_signal(number)  # who presses again does not want to wait
+
+    def _give_back(self) -> None:
+        for number, previous in self._previous.items():
+            signal.signal(number, previous)
+        self._previous = {}
 
     def on_fit_start(self, *_: Any) -> None:
         """Listen; only the main thread may."""
         if threading.current_thread() is threading.main_thread():
-            self._previous = signal.signal(signal.SIGINT, self._press)
-
-    def on_train_batch_end(self, *_: Any) -> None:
-        """Stop here if the user asked for it."""
-        if self.pressed:
-            raise StoppedByUserError
+            self._previous = {one: signal.signal(one, self._press) for one in self.SIGNALS}
 
     def teardown(self, *_: Any, **__: Any) -> None:
-        """Give Ctrl-C back to whoever had it."""
-        if self._previous is not None:
-            signal.signal(signal.SIGINT, self._previous)
-            self._previous = None
+        """Give the signals back to whoever had them."""
+        self._give_back()
 
-    def on_exception(self, trainer: Any, *_: Any) -> None:
-        """Give Ctrl-C back after a failure too."""
-        self.teardown()
+    def on_exception(self, *_: Any) -> None:
+        """Give the signals back after a failure too."""
+        self._give_back()
 
 
 class ProgressLine(Checkpoint):
-    """One line on stderr: epoch, step, loss, validation error, time left.
+    """One line on stderr: epoch, step, loss, validation errors, learning rate, time left.
 
-    As a ``Checkpoint`` it runs after the module has logged the epoch's errors.
+    As a ``Checkpoint`` that comes after the keeper it runs when the epoch has been recorded.
     """
 
-    def __init__(self, schedule: Schedule) -> None:
-        self.schedule = schedule
+    def __init__(self, schedule: Schedule, keeper: Keeper) -> None:
+        self.schedule, self.keeper = schedule, keeper
         self._progress: Any = None
         self._task: Any = None
-        self._loss = ""
 
     def on_train_start(self, trainer: Any, *_: Any) -> None:
         """Open the line, at the step where a resumed training stands."""
@@ -258,43 +146,89 @@ class ProgressLine(Checkpoint):
         from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
         self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=20),
-            TextColumn("step {task.completed}/{task.total}"),
-            TextColumn("{task.fields[errors]}"),
+            BarColumn(bar_width=8),
+            TextColumn("step {task.completed}/{task.total}, {task.fields[shown]}"),
             TimeRemainingColumn(),
             TextColumn("left"),
             console=Console(file=sys.stderr),
             refresh_per_second=2,
         )
         self._task = self._progress.add_task(
-            "training", total=self.schedule.n_steps, completed=trainer.global_step, errors=""
+            "training",
+            total=self.schedule.n_steps,
+            completed=trainer.global_step,
+            shown=self.shown(trainer),
         )
         self._progress.start()
 
+    def shown(self, trainer: Any) -> str:
+        """Return what the line says besides the steps."""
+        rows = self.keeper.rows
+        text = f"epoch {min(trainer.current_epoch + 1, self.schedule.n_epochs)}"
+        text += f"/{self.schedule.n_epochs}"
+        if rows:
+            text += f", loss {rows[-1]['train_loss']:.2g}"
+        validated = [row for row in rows if "val_force_rmse_eV_per_A" in row]
+        if validated:
+            last = validated[-1]
+            text += f", val {last['val_force_rmse_eV_per_A']:.3f} eV/Å"
+            text += f" {last['val_energy_rmse_meV_per_atom']:.3g} meV"
+        return text + f", rate {trainer.optimizers[0].param_groups[0]['lr']:.2g}"
+
     def on_train_batch_end(self, trainer: Any, *_: Any) -> None:
         """Advance by one step."""
-        self._progress.update(self._task, completed=trainer.global_step)
+        self._progress.update(self._task, completed=trainer.global_step, shown=self.shown(trainer))
 
     def on_train_epoch_end(self, trainer: Any, *_: Any) -> None:
         """Show the latest errors."""
-        metrics = trainer.callback_metrics
-        shown = f"epoch {trainer.current_epoch + 1}/{self.schedule.n_epochs}"
-        if TRAIN_LOSS in metrics:
-            shown += f", loss {float(metrics[TRAIN_LOSS]):.3g}"
-        if FORCE_RMSE in metrics:
-            shown += f", val force RMSE {float(metrics[FORCE_RMSE]):.3f} eV/Å"
-        self._progress.update(self._task, errors=shown)
+        self._progress.update(self._task, shown=self.shown(trainer))
 
     def _close(self) -> None:
         if self._progress is not None:
             self._progress.stop()
             self._progress = None
 
-    def on_train_end(self, *_: Any) -> None:
-        """Close the line."""
+    def on_train_end(self, trainer: Any, *_: Any) -> None:
+        """Close the line; say so if the training ended before its last step."""
+        if self._progress is not None and trainer.global_step < self.schedule.n_steps:
+            patience = f"no better validation in {self.schedule.patience}: stopped early"
+            self._progress.update(self._task, shown=f"{self.shown(trainer)}, {patience}")
         self._close()
 
     def on_exception(self, *_: Any) -> None:
         """Close the line after a failure too."""
+        self._close()
+
+
+class EventFiles(Checkpoint):
+    """Event files for TensorBoard, in a folder of their own; steps done again replace the old."""
+
+    def __init__(self, folder: Path, keeper: Keeper) -> None:
+        self.folder, self.keeper = folder, keeper
+        self._writer: Any = None
+
+    def on_train_start(self, trainer: Any, *_: Any) -> None:
+        """Open a file."""
+        from torch.utils.tensorboard import SummaryWriter
+
+        self._writer = SummaryWriter(str(self.folder), purge_step=trainer.global_step + 1)
+
+    def on_train_epoch_end(self, *_: Any) -> None:
+        """Write the epoch's row."""
+        row = self.keeper.rows[-1]
+        for name, value in row.items():
+            if name not in ("epoch", "step"):
+                self._writer.add_scalar(name, value, int(row["step"]))
+
+    def _close(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+    def on_train_end(self, *_: Any) -> None:
+        """Close the file."""
+        self._close()
+
+    def on_exception(self, *_: Any) -> None:
+        """Close the file after a failure too."""
         self._close()

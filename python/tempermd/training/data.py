@@ -57,6 +57,15 @@ class Frames(ABC):
     def streamed(self) -> bool:
         """Whether structures are read anew each time they are asked for."""
 
+    @abstractmethod
+    def structure(self, number: int) -> Atoms:
+        """Return one structure with its labels."""
+
+    @property
+    @abstractmethod
+    def n_atoms(self) -> np.ndarray:
+        """Atoms of each structure, shape (F,)."""
+
     @property
     def n_per_epoch(self) -> int:
         """Number of frames in an epoch."""
@@ -85,6 +94,13 @@ class FramesInMemory(Frames):
         if self._tensors is None:
             self._tensors = [to_nequip(one) for one in self._labelled]
         return self._tensors[number]
+
+    def structure(self, number: int) -> Atoms:
+        return self._labelled[number].atoms
+
+    @property
+    def n_atoms(self) -> np.ndarray:
+        return np.array([len(one.atoms) for one in self._labelled])
 
     def labelled(self) -> Iterator[LabelledFrame]:
         return iter(self._labelled)
@@ -117,20 +133,27 @@ class StreamedFrames(Frames):
     def __len__(self) -> int:
         return len(self.numbers)
 
-    def _atoms(self, number: int) -> Atoms:
+    @property
+    def n_atoms(self) -> np.ndarray:
+        sizes = self.file.n_atoms
+        if sizes is None:  # files of nequip's own do not say
+            return np.array([len(atoms) for atoms in self.structures()])
+        return sizes[self.numbers]
+
+    def structure(self, number: int) -> Atoms:
         atoms = self.file[int(self.numbers[number])]
         check_frame_labels(atoms, f"{self.file.path}: frame {self.numbers[number]}")
         return atoms
 
     def __getitem__(self, number: int) -> dict[str, torch.Tensor]:
-        return to_nequip(to_labelled(self._atoms(number), self.type_names, self.cutoff_A))
+        return to_nequip(to_labelled(self.structure(number), self.type_names, self.cutoff_A))
 
     def labelled(self) -> Iterator[LabelledFrame]:
         for atoms in self.structures():
             yield to_labelled(atoms, self.type_names, self.cutoff_A)
 
     def structures(self) -> Iterator[Atoms]:
-        return (self._atoms(number) for number in range(len(self)))
+        return (self.structure(number) for number in range(len(self)))
 
 
 def read_frames(

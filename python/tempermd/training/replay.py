@@ -69,6 +69,14 @@ class ReplayedFrames(Frames):
     def n_per_epoch(self) -> int:
         return len(self.new) + self.n_replay_per_epoch
 
+    def structure(self, number: int) -> Atoms:
+        """Return a new frame."""
+        return self.new.structure(number)
+
+    @property
+    def n_atoms(self) -> np.ndarray:
+        return np.concatenate([self.new.n_atoms, self.replayed.n_atoms])
+
     def epoch_numbers(self, generator: torch.Generator) -> list[int]:
         """Return all new frames, and so many replayed ones: each at most once until all were."""
         import torch

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
-from tempermd.records import Record, Spec, read_spec
+from tempermd.records import Record, Spec, parse_spec, read_spec
 from tempermd.training.errors import Errors
 from tempermd.training.finetuning import FineTuningSpec
 from tempermd.training.models import ModelSpec
@@ -31,7 +31,8 @@ class TrainingSpec(Spec):
 
     max_epochs: PositiveInt | None = None
     max_steps: PositiveInt | None = None
-    batch_size: PositiveInt = 4
+    batch_size: PositiveInt | None = None
+    batch_atoms: PositiveInt | None = None
     learning_rate: PositiveFloat = 0.005
     warmup_steps: int = Field(50, ge=0)
     decay: Literal["cosine", "plateau", "constant"] = "cosine"
@@ -44,7 +45,27 @@ class TrainingSpec(Spec):
     patience: PositiveInt | None = None
     val_every: PositiveInt | None = None
     compile: bool | None = None
+    devices: PositiveInt = 1
+    tensorboard: bool = False
     seed: int = Field(0, ge=0)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _has_a_batch(cls, raw: Any) -> Any:
+        if isinstance(raw, dict) and raw.get("batch_size") is None and not raw.get("batch_atoms"):
+            return raw | {"batch_size": 4}
+        return raw
+
+    @model_validator(mode="after")
+    def _has_one_kind_of_batch(self) -> TrainingSpec:
+        if (self.batch_size is None) == (self.batch_atoms is None):
+            raise ValueError("give only one of batch_size and batch_atoms")
+        if self.batch_size is not None and self.batch_size < self.devices:
+            raise ValueError(
+                f"batch_size = {self.batch_size} is shared by devices = {self.devices}: it must "
+                "be at least as many"
+            )
+        return self
 
     @model_validator(mode="after")
     def _has_one_budget(self) -> TrainingSpec:
@@ -105,15 +126,20 @@ class Training(Record):
     ms_per_step: float
     seed: int
     threads: int
+    warnings: list[str] = Field(default_factory=list)
     versions: dict[str, str]
 
 
-def resolved_spec(spec: TrainSpec | Path | str) -> TrainSpec:
-    """Read a spec file and make its data paths absolute."""
+def resolved_spec(spec: TrainSpec | Path | str, devices: int | None = None) -> TrainSpec:
+    """Read a spec file and make its data paths absolute; ``devices`` overrides the spec's."""
     origin = Path.cwd()
     if not isinstance(spec, TrainSpec):
         origin = Path(spec).resolve().parent
         spec = read_spec(spec, TrainSpec)
+    if devices is not None:
+        settings = spec.training.model_dump() | {"devices": devices}
+        training = parse_spec(settings, TrainingSpec, f"devices = {devices}")
+        spec = spec.model_copy(update={"training": training})
     return with_paths(spec, lambda path: str((origin / path).resolve()))
 
 
