@@ -154,6 +154,19 @@ def test_resumes_at_the_very_step(
     assert_same_training(tmp_path / "out", whole[decay] / "whole")
 
 
+def test_a_kill_before_the_record_repeats_no_step(whole: dict[str, Path], tmp_path: Path) -> None:
+    """Oracle: the record and the metrics of the training that was not killed."""
+    shutil.copytree(whole["cosine"], tmp_path / "case")
+    out = tmp_path / "case" / "whole"
+    (out / "training.json").unlink()
+    train(tmp_path / "case" / "spec.toml", out, **QUIET)
+    assert_same_training(out, whole["cosine"] / "whole")
+    first, second = (
+        read_record(one / "training.json", Training) for one in (out, whole["cosine"] / "whole")
+    )
+    assert (first.n_steps, first.val, first.test) == (second.n_steps, second.val, second.test)
+
+
 def test_mixed_sizes_by_atoms_resume_exactly(tmp_path: Path, monkeypatch) -> None:
     """Oracle: an unbroken run; epochs of 8 to 96 atoms a structure differ in their steps."""
     frames = [atoms * (1 + n % 3, 1, 1) for n, atoms in enumerate(morse_frames(9, 1))]

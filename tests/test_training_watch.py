@@ -241,3 +241,15 @@ def test_two_processes_do_what_one_does(tmp_path: Path) -> None:
     # how many devices did it is no part of what a training is
     spec.write_text(text)
     assert train(spec, tmp_path / "two", **QUIET) == tmp_path / "two" / "best.ckpt"
+
+
+def test_refuses_gpus_that_are_not_there(tmp_path: Path) -> None:
+    import torch
+
+    n_devices = torch.cuda.device_count() + 1
+    spec = write_case(tmp_path, max_epochs=1, devices=n_devices)
+    with pytest.raises(UserError, match=rf"devices = {n_devices} asks for more GPUs than"):
+        train(spec, tmp_path / "out", device="cuda", **QUIET)
+    with pytest.raises(UserError, match="device 'gpu' is not known"):
+        train(spec, tmp_path / "out", device="gpu", **QUIET)
+    assert not (tmp_path / "out").exists()

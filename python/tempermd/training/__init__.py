@@ -22,7 +22,7 @@ from tempermd.training.alchemy import (
 from tempermd.training.errors import Errors, evaluate
 from tempermd.training.finetuning import FineTuningSpec, ReplaySpec
 from tempermd.training.models import ModelSpec, load_checkpoint
-from tempermd.training.ranks import run_in_processes
+from tempermd.training.ranks import check_devices, run_in_processes
 from tempermd.training.running import DivergedError, Request, train_and_judge
 from tempermd.training.selection import select_farthest, select_file, select_random
 from tempermd.training.specs import (
@@ -112,6 +112,7 @@ def _run(request: Request) -> Path:
     best = request.folder / "best.ckpt"
     if _is_finished(request.folder, inputs, request.resume):
         return best
+    check_devices(request.device, request.spec.training.devices)
     _check_tensorboard(request.spec.training)
     # what it refuses shall leave no folder behind
     start = starting_point(request.spec, request.parent)

@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from lightning.pytorch.callbacks import Callback, Checkpoint
 
@@ -93,8 +93,10 @@ class Interruptible(Callback):
     SIGNALS = (signal.SIGINT, signal.SIGTERM)
     # one stop may come twice: to a group of processes, and passed on by its first
     TWICE_S = 2.0
+    AT_ONCE: ClassVar = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
 
-    def __init__(self) -> None:
+    def __init__(self, *, shared: bool = False) -> None:
+        self.shared = shared  # with processes that must all end at the same step
         self.pressed = False
         self._first_s = 0.0
         self._previous: dict[int, Any] = {}
@@ -106,11 +108,14 @@ class Interruptible(Callback):
     def _press(self, number: int, _: Any) -> None:
         if not self.pressed:
             self.pressed, self._first_s = True, time.monotonic()
-        elif time.monotonic() - self._first_s > self.TWICE_S:
-            self._give_back()
-            signal.raise_signal(number)  # who presses again does not want to wait
+        elif time.monotonic() - self._first_s > self.TWICE_S and not self.shared:
+            # who presses again does not want to wait; Lightning's own handler would
+            signal.signal(number, self.AT_ONCE[number])
+            signal.raise_signal(number)
 
     def _give_back(self) -> None:
+        if self.shared and self.pressed:
+            return  # a signal that comes twice must not end one process before the others
         for number, previous in self._previous.items():
             signal.signal(number, previous)
         self._previous = {}

@@ -100,7 +100,7 @@ def fit(
         The loss or the validation error is not finite; ``best.ckpt`` is what it was.
     """
     spec = batches.order.spec
-    stop = Interruptible()
+    stop = Interruptible(shared=where.n_devices > 1)
     keeper = Keeper(where.folder, schedule, stop)
     callbacks = [LearningRate(schedule), stop, keeper]
     if where.progress:

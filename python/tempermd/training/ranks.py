@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
     from tempermd.training.start import Start
 
 
+# processes that lost one of their number have so long to end by themselves
+GRACE_S = 10.0
+
+
 def run_in_processes(request: Request, inputs: TrainingInputs, start: Start) -> Training:
     """Train in as many processes as the spec names devices; the first one keeps the folder.
 
@@ -32,7 +37,6 @@ def run_in_processes(request: Request, inputs: TrainingInputs, start: Start) -> 
     import torch.multiprocessing as mp
 
     n_devices = request.spec.training.devices
-    _check_devices(request.device, n_devices)
     queue = mp.get_context("spawn").SimpleQueue()
     place = n_devices, _free_port()
     processes = mp.start_processes(
@@ -42,9 +46,9 @@ def run_in_processes(request: Request, inputs: TrainingInputs, start: Start) -> 
         join=False,
         start_method="spawn",
     )
-    with _signals_left_to(processes.processes):
+    with _signals_passed_to(processes.processes):
         try:
-            while not processes.join():
+            while not processes.join(grace_period=GRACE_S):
                 pass
         except (mp.ProcessExitedException, mp.ProcessRaisedException) as error:
             if not queue.empty():  # the first process told why
@@ -59,12 +63,19 @@ def run_in_processes(request: Request, inputs: TrainingInputs, start: Start) -> 
     return read_record(request.folder / "training.json", Training)
 
 
-def _check_devices(device: str, n_devices: int) -> None:
+def check_devices(device: str, n_devices: int) -> None:
+    """Refuse GPUs that are not there."""
+    if device not in ("cpu", "cuda"):
+        raise UserError(f"device '{device}' is not known; give cpu or cuda")
+    if device == "cpu":
+        return
     import torch
 
-    if device == "cuda" and torch.cuda.device_count() < n_devices:
+    n_found = torch.cuda.device_count()
+    if n_found < n_devices:
         raise UserError(
-            f"devices = {n_devices}, but there are {torch.cuda.device_count()} GPUs; lower it"
+            f"device cuda with devices = {n_devices} asks for more GPUs than torch finds "
+            f"({n_found}); lower devices, or train with device cpu"
         )
 
 
@@ -99,20 +110,24 @@ def _one_process(
 
 
 @contextmanager
-def _signals_left_to(processes: list[Any]) -> Iterator[None]:
-    """Leave Ctrl-C to the processes, which a terminal tells too, and pass SIGTERM on to them."""
+def _signals_passed_to(processes: list[Any]) -> Iterator[None]:
+    """Pass Ctrl-C and SIGTERM on to the processes, which save; a later second one kills them."""
+    from tempermd.training.callbacks import Interruptible
+
     if threading.current_thread() is not threading.main_thread():
         yield
         return
+    first_s: list[float] = []
 
-    def pass_on(*_: Any) -> None:
+    def pass_on(number: int, _: Any) -> None:
+        first_s.append(time.monotonic())
         for process in processes:
-            process.terminate()
+            if first_s[-1] - first_s[0] > Interruptible.TWICE_S:
+                process.kill()
+            elif process.pid is not None and process.is_alive():
+                os.kill(process.pid, number)
 
-    before = {
-        signal.SIGINT: signal.signal(signal.SIGINT, signal.SIG_IGN),
-        signal.SIGTERM: signal.signal(signal.SIGTERM, pass_on),
-    }
+    before = {one: signal.signal(one, pass_on) for one in Interruptible.SIGNALS}
     try:
         yield
     finally:
