@@ -353,12 +353,10 @@ def _replay_of(base: Path, spec_path: Path, shifts_eV: dict[str, float]) -> Any:
     from tempermd.training.data import read_frames
     from tempermd.training.replay import with_replay
     from tempermd.training.specs import resolved_spec
-    from tempermd.training.start import starting_point
 
     spec: TrainSpec = resolved_spec(spec_path)
-    start = starting_point(spec, base / "out" / "best.ckpt")
     new = read_frames(spec.data.train, ["C"], 2.6)
-    return with_replay(new, start, spec, shifts_eV, progress=False)
+    return with_replay(new, base / "out" / "best.ckpt", spec, shifts_eV, progress=False)
 
 
 def other_frames(n_frames: int, seed: int) -> list:

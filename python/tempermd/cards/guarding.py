@@ -87,16 +87,9 @@ def guard(
     part, path = tuned.judged_on
     frames = list(iter_labelled(path))
     own = judge(tuned.folder / "best.ckpt", frames, list(tuned.model.type_names))
-    rivals, skipped, direct_core_s = [], [], 0.0
-    if options.train_direct:
-        try:
-            model, direct_core_s = _direct(tuned, threads, progress=progress)
-            other = judge(model, frames, list(tuned.model.type_names))
-            rivals.append(_rival("direct", "", own, other))
-        except DivergedError:
-            skipped.append("direct training, which diverged at this learning rate")
-    else:
-        skipped.append("direct training, by --no-guard")
+    rivals, skipped, direct_core_s = _direct_rival(
+        tuned, frames, own, asked=options.train_direct, threads=threads, progress=progress
+    )
     rivals += _other_rivals(tuned, frames, own, (options.source, parent_card), skipped)
     kind, groups = resampled(own.groups)
     errors = own.errors()
@@ -139,6 +132,20 @@ def _kept(tuned: _Tuned, options: GuardOptions, source: str | None) -> Guard | N
     same = found.checkpoint_sha256 == tuned.record.checkpoint_sha256
     same = same and (found.options, found.source_asked) == (options, source)
     return found if same else None
+
+
+def _direct_rival(
+    tuned: _Tuned, frames: list[Atoms], own: Judged, *, asked: bool, threads: int, progress: bool
+) -> tuple[list[Rival], list[str], float]:
+    """Return direct training as a rival, why it is none, and its core-seconds."""
+    if not asked:
+        return [], ["direct training, by --no-guard"], 0.0
+    try:
+        model, core_s = _direct(tuned, threads, progress=progress)
+    except DivergedError:
+        return [], ["direct training, which diverged at this learning rate"], 0.0
+    other = judge(model, frames, list(tuned.model.type_names))
+    return [_rival("direct", "", own, other)], [], core_s
 
 
 def _direct(tuned: _Tuned, threads: int, *, progress: bool) -> tuple[Path, float]:

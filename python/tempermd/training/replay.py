@@ -19,16 +19,24 @@ from tempermd.training.data import (
     tracked,
 )
 from tempermd.training.graphs import build_graph, predict
-from tempermd.training.models import energy_only, energy_shifts, load_checkpoint
+from tempermd.training.models import (
+    config_of_checkpoint,
+    energy_only,
+    energy_shifts,
+    load_checkpoint,
+    spec_of_config,
+)
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import torch
     from ase import Atoms
 
     from tempermd.training.finetuning import ReplaySpec
     from tempermd.training.graphs import Model
+    from tempermd.training.models import ModelSpec
     from tempermd.training.specs import TrainSpec
-    from tempermd.training.start import Start
 
 WEIGHT = "frame_weight"
 
@@ -113,7 +121,12 @@ class ReplayedFrames(Frames):
 
 
 def with_replay(
-    frames: Frames, start: Start, spec: TrainSpec, shifts_eV: Mapping[str, float], *, progress: bool
+    frames: Frames,
+    parent: Path | None,
+    spec: TrainSpec,
+    shifts_eV: Mapping[str, float],
+    *,
+    progress: bool,
 ) -> Frames:
     """Return training frames, with replayed ones among them where the spec asks for that.
 
@@ -124,17 +137,18 @@ def with_replay(
     fine-tuned on another source may thus be given the frames of its first one.
     """
     asked = spec.finetuning.replay
-    if asked is None or start.parent is None:
+    if asked is None or parent is None:
         return frames
-    names, cutoff_A = start.model.type_names, start.model.cutoff_A
-    parent = load_checkpoint(start.parent)
-    before = energy_shifts(parent)
-    model = energy_only(parent)
+    kept = load_checkpoint(parent)
+    before = energy_shifts(kept)
+    model = energy_only(kept)
+    kind = spec_of_config(config_of_checkpoint(parent), str(parent))
+    names, seed = kind.type_names, spec.training.seed
     above = dict.fromkeys(names, 0.0)
     if asked.pseudo_labels:
-        replayed = _pseudo_labelled(asked, model, start, spec.training.seed, progress=progress)
+        replayed = _pseudo_labelled(asked, model, kind, seed, progress=progress)
     else:
-        replayed = _as_labelled(asked, names, cutoff_A, spec.training.seed)
+        replayed = _as_labelled(asked, names, kind.cutoff_A, seed)
         found = gather_statistics(replayed, names, model, progress=progress)
         above = found.energies_per_type(names)
     moved = {name: shifts_eV[name] - before[name] - above[name] for name in names}
@@ -155,12 +169,12 @@ def _as_labelled(asked: ReplaySpec, type_names: list[str], cutoff_A: float, seed
 
 
 def _pseudo_labelled(
-    asked: ReplaySpec, model: Model, start: Start, seed: int, *, progress: bool
+    asked: ReplaySpec, model: Model, kind: ModelSpec, seed: int, *, progress: bool
 ) -> Frames:
     """Draw structures from the replay's file and let the parent label them."""
     from ase.calculators.singlepoint import SinglePointCalculator
 
-    names, cutoff_A = start.model.type_names, start.model.cutoff_A
+    names, cutoff_A = kind.type_names, kind.cutoff_A
     structures = read_structures(asked.file)
     chosen = subset(structures, min(asked.n_frames, len(structures)), seed, asked.file)
     labelled = []

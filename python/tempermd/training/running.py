@@ -84,7 +84,11 @@ def _train_and_judge(request: Request, inputs: TrainingInputs, start: Start) -> 
     if request.device == "cpu":
         speed_up(module.model)
     frames = with_replay(
-        data.train, start, request.spec, config["per_type_energy_shifts"], progress=request.progress
+        data.train,
+        start.parent,
+        request.spec,
+        config["per_type_energy_shifts"],
+        progress=request.progress,
     )
     order = Order(frames, spec, spec.devices)
     schedule = _schedule(spec, order, len(data.val))
