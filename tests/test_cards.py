@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import ase.io
 import numpy as np
 import pytest
 from scipy.integrate import quad
@@ -14,11 +15,12 @@ from browser import BROWSER, NO_BROWSER, open_in_browser
 from tempermd.cards import Card, CardOptions, calibration, find_card, write_card
 from tempermd.cards.card import read_curve
 from tempermd.cards.committees import inside, miscalibration_area
+from tempermd.dataset import read_labelled
 from tempermd.records import UserError, read_record, sha256_file
 from tempermd.training import alchemy_spec, evaluate, finetune, train, transmute
 from tempermd.training.graphs import build_graph, predict
 from tempermd.training.models import energy_only, load_checkpoint
-from training_cases import morse_frames, write_case
+from training_cases import morse_frames, residuals_eV_per_atom, shifted, write_case
 
 KINDS = ("crystal", "crystal", "melt", "crystal", "melt")
 
@@ -205,6 +207,46 @@ def test_what_is_gone_is_said(line: tuple[Path, Path, Path], tmp_path: Path) -> 
     assert card.errors["val.xyz"].force_rmse_eV_per_A == pytest.approx(
         card.errors["val"].force_rmse_eV_per_A
     )
+
+
+def test_a_card_goes_with_its_checkpoint(line: tuple[Path, Path, Path], tmp_path: Path) -> None:
+    """Moved away with its card alone, a checkpoint keeps what its training wrote."""
+    import shutil
+
+    _, tuned, _ = line
+    first = read_record(tuned.parent / "card.json", Card)
+    alone = shutil.copy(tuned, tmp_path / "alone.ckpt")
+    shutil.copy(tuned.parent / "card.json", tmp_path / "alone.card.json")
+    test = tuned.parents[1] / "t" / "train.xyz"
+    card = read_record(write_card(alone, options=CardOptions(test=test)), Card)
+    assert card.judged_on == "train.xyz"
+    assert card.errors.keys() == {"val", "test", "train.xyz"}
+    changed = {"name", "judged_on", "errors", "by_type", "parity"}
+    assert card.model_dump(exclude=changed) == first.model_dump(exclude=changed)
+    # a card of another checkpoint says nothing of this one
+    shutil.copy(line[0], alone)
+    assert find_card(alone).made_by == "unknown"
+
+
+def test_labels_of_another_zero(line: tuple[Path, Path, Path], tmp_path: Path) -> None:
+    """Oracle: numpy, from the model's own energies; a shift that may be an error is left."""
+    _, tuned, _ = line
+    frames = read_labelled(tuned.parents[1] / "t" / "val.xyz")
+    residuals = residuals_eV_per_atom(load_checkpoint(tuned), frames)
+    for shift_eV in (-20.0, -0.5):
+        test = tmp_path / f"by_{-shift_eV:g}.extxyz"
+        ase.io.write(test, shifted(frames, shift_eV))
+        output = write_card(tuned, tmp_path / "card.html", CardOptions(test=test))
+        card = read_record(output.with_suffix(".json"), Card)
+        errors = residuals + shift_eV
+        if shift_eV == -20.0:
+            assert card.zero_shift_eV == {"C": pytest.approx(errors.mean(), abs=1e-4)}
+            assert "from another zero: C -" in output.read_text()
+            errors -= errors.mean()
+        else:
+            assert card.zero_shift_eV is None
+        found = card.errors[test.name].energy_rmse_meV_per_atom
+        assert found == pytest.approx(1000 * np.sqrt((errors**2).mean()), rel=1e-3)
 
 
 def test_refusals(line: tuple[Path, Path, Path], tmp_path: Path) -> None:

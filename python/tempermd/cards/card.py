@@ -102,14 +102,17 @@ def make_card(checkpoint: Path, options: CardOptions, *, judged: bool = True) ->
     spec, record = _training_of(checkpoint, facts["checkpoint_sha256"])
     if record is not None and spec is not None:
         facts |= _facts_of_training(checkpoint.parent, spec, record)
+    else:
+        facts |= _facts_of_own_card(checkpoint, facts)
     facts |= _ancestry(checkpoint, facts, options)
     if judged:
-        facts |= _facts_of_frames(checkpoint, model, spec, record, options)
+        found = _facts_of_frames(checkpoint, model, spec, record, options)
+        facts |= found | {"errors": facts.get("errors", {}) | found.get("errors", {})}
     if record is not None:
         facts["cost"] = _cost(record, facts.get("guard"), facts.get("parent"))
     if options.robustness is not None:
         facts["robustness"] = read_robustness(options.robustness)
-    return Card(**facts, notes=options.notes)
+    return Card(**(facts | ({"notes": options.notes} if options.notes else {})))
 
 
 def _facts_of_model(checkpoint: Path, model: torch.nn.Module) -> dict[str, Any]:
@@ -153,6 +156,18 @@ def _facts_of_training(folder: Path, spec: TrainSpec, record: Training) -> dict[
         if guard.checkpoint_sha256 == record.checkpoint_sha256:
             facts["guard"] = guard
     return facts
+
+
+def _facts_of_own_card(checkpoint: Path, facts: dict[str, Any]) -> dict[str, Any]:
+    """Return what the card beside a checkpoint says, where the training's folder is not there."""
+    path = card_path(checkpoint)
+    if not path.is_file():
+        return {}
+    card = read_record(path, Card)
+    if card.checkpoint_sha256 != facts["checkpoint_sha256"]:
+        return {}
+    known = facts.keys() - {"made_by"}
+    return {name: getattr(card, name) for name in Card.model_fields.keys() - known}
 
 
 def read_curve(path: Path) -> list[dict[str, float]]:
@@ -225,15 +240,19 @@ def _facts_of_frames(
             )
         return {}
     elements = list(model.type_names)
-    found = judge(model, path, elements)
+    found, zero = judge(model, path, elements), None
+    if options.test is not None and found.has_another_zero():
+        zero = dict(zip(elements, found.best_zero().tolist(), strict=True))
+        found = found.at_best_zero()
     facts: dict[str, Any] = {
         "judged_on": name,
+        "zero_shift_eV": zero,
         "by_type": found.by_type(),
         "parity": parity_of(found),
+        "calibration": None,
     }
     if options.test is not None:
-        known = {} if record is None else {"val": record.val}
-        facts["errors"] = known | {name: found.errors()}
+        facts["errors"] = {name: found.errors()}
     if options.committee:
         members = [checkpoint, *(checkpoint_of(one) for one in options.committee)]
         facts["calibration"] = committee(members, read_labelled(path), elements)

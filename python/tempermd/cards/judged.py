@@ -17,6 +17,9 @@ from tempermd.training.errors import predictor
 if TYPE_CHECKING:
     from ase import Atoms
 
+ANOTHER_ZERO_MEV = 1000.0
+"""Energies per atom that are wrong by more, and alike, are those of another zero."""
+
 
 @dataclass(frozen=True)
 class Judged:
@@ -96,7 +99,17 @@ class Judged:
 
     def at_best_zero(self) -> Judged:
         """Return the same with the energy of each element that fits these labels best."""
-        return self.shifted(fit_energies(self.counts, self.true_energies - self.energies))
+        return self.shifted(self.best_zero())
+
+    def best_zero(self) -> np.ndarray:
+        """Return what these labels lie above the model for each atom of an element, eV, (T,)."""
+        return fit_energies(self.counts, self.true_energies - self.energies)
+
+    def has_another_zero(self) -> bool:
+        """Tell whether labels count energies from elsewhere: eV apart, and little beside that."""
+        left = self.at_best_zero().errors().energy_rmse_meV_per_atom
+        whole = self.errors().energy_rmse_meV_per_atom
+        return whole > ANOTHER_ZERO_MEV and whole > 10 * left
 
 
 def judge(model: Any, frames: Iterable[Atoms] | Path | str, elements: list[str]) -> Judged:

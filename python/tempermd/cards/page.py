@@ -140,7 +140,18 @@ def _errors(card: Card) -> Section:
             _parity("Forces", "eV/Å", one.true_forces, one.forces),
             _parity("Energies, less the mean label", "eV/atom", one.true_energies, one.energies),
         ]
-    return Section(title="Errors", tables=tables, figures=figures)
+    return Section(title="Errors", text=_zero_text(card), tables=tables, figures=figures)
+
+
+def _zero_text(card: Card) -> str:
+    """Say that energies were compared at another zero, where they were."""
+    if not card.zero_shift_eV:
+        return ""
+    shifts = ", ".join(f"{name} {value:+.3f} eV" for name, value in card.zero_shift_eV.items())
+    return (
+        f"The labels of {card.judged_on} count energies from another zero: {shifts} per atom was "
+        "added to the model's, the values that fit best, which favours its energies."
+    )
 
 
 def _percentile_table(card: Card) -> Table:

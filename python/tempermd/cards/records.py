@@ -180,7 +180,9 @@ class Cost(Spec):
 class Card(Record):
     """Everything that a user of a model should know of it, its ancestors' cards included.
 
-    ``parent_sha256`` is known even where the parent's own card is not.
+    ``parent_sha256`` is known even where the parent's own card is not. ``zero_shift_eV`` is what
+    was added to the model's energies, per atom, before they were compared with labels that count
+    from another zero.
     """
 
     format_name: ClassVar[str] = "tempermd-model-card"
@@ -200,6 +202,7 @@ class Card(Record):
     curve: list[dict[str, float]] = Field(default_factory=list)
     errors: dict[str, Errors] = Field(default_factory=dict)
     judged_on: str | None = None
+    zero_shift_eV: dict[str, float] | None = None
     by_type: list[TypeErrors] = Field(default_factory=list)
     parity: Parity | None = None
     calibration: Calibration | None = None
