@@ -33,6 +33,9 @@ sources = ["tersoff", "lcbop"]
 bases = ["same"]
 learning_rates = [0.02]
 max_steps = 4
+[strategies.control.on.layers]
+learning_rates = [0.03]
+max_steps = { 3 = 5 }
 [strategies.taught_twice]
 bases = ["chain"]
 learning_rates = [0.02]
@@ -190,10 +193,19 @@ def test_settings_of_a_target_reach_its_trainings(made) -> None:
     assert spec.training.val_every == 3
 
 
+def test_a_strategy_has_rates_and_steps_of_its_own_on_a_target(made) -> None:
+    found, store, _ = made
+    row = found["control"]
+    spec = training.resolved_spec(training_of(row, store)[0] / "spec.toml")
+    assert (spec.training.learning_rate, spec.training.max_steps) == (0.03, 5)
+    assert row.rates == [0.03]
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("max_steps = { 3 = 5 }", "max_steps = { 4 = 5 }", "no steps for n_train = 3"),
+        ("max_steps = { 3 = 5 }", "max_steps = { 4 = 5 }", "no steps for n_train = 3 on layers"),
+        ("[strategies.control.on.layers]", "[strategies.control.on.bulk]", "'bulk' is unknown"),
         ('freeze = ["layer0"]', 'freeze = ["layer7"]', "layer7"),
         (
             'selection = "farthest"',

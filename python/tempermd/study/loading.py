@@ -90,7 +90,7 @@ class LoadedStudy:
         self, name: str, target: str, n_train: int, rate: float, seed: int
     ) -> dict[str, Any]:
         """Return the settings of a strategy's training on a target at a rate."""
-        strategy, shared = self.spec.strategies[name], self.spec.targets[target].training
+        strategy, shared = self.spec.strategy_on(name, target), self.spec.targets[target].training
         where = f"strategies.{name}.training"
         taken = set(OWN_OF_STUDY) & ({*strategy.training} | {*shared})
         if taken:
@@ -186,8 +186,9 @@ def load_study(path: Path | str) -> LoadedStudy:
 
 def _check_strategy(study: LoadedStudy, name: str, strategy: StrategySpec) -> None:
     for target in study.spec.targets_of(name):
+        rate = study.spec.strategy_on(name, target).learning_rates[0]
         for n_train in study.spec.n_train_of(name, target):
-            study.target_training(name, target, n_train, strategy.learning_rates[0], 0)
+            study.target_training(name, target, n_train, rate, 0)
     study.finetuning(name)
     if strategy.bases is None:
         study.model(strategy.model, f"strategies.{name}.model")

@@ -117,7 +117,7 @@ class _Planner(Foundations):
         rate: float | None,
     ) -> PlannedRow:
         """Plan a row; without a rate given, all are tried, unless the row waits for another's."""
-        strategy = self.spec.strategies[name]
+        strategy = self.spec.strategy_on(name, target)
         shared = self.spec.targets[target]
         waits = rate is None and seed != shared.seeds[0] and shared.tune == "first_seed"
         rates = strategy.learning_rates if rate is None else [rate]

@@ -101,6 +101,13 @@ class ExtraFrames(Spec):
     n: PositiveInt | None = None
 
 
+class OnTarget(Spec):
+    """What a strategy does otherwise on one target."""
+
+    learning_rates: list[PositiveFloat] | None = Field(None, min_length=1)
+    max_steps: PositiveInt | dict[PositiveInt, PositiveInt] | None = None
+
+
 class StrategySpec(Spec):
     """A way to a model, tried on every target, or on some."""
 
@@ -118,6 +125,9 @@ class StrategySpec(Spec):
     targets: list[str] | None = None
     n_train: list[PositiveInt] | None = None
     extra_train: ExtraFrames | None = None
+    on: dict[str, OnTarget] = Field(
+        default_factory=dict, description="other rates or steps on a target"
+    )
 
     def steps_for(self, n_train: int) -> int:
         """Return the budget of a training with so many structures."""
@@ -127,8 +137,9 @@ class StrategySpec(Spec):
 
     @model_validator(mode="after")
     def _fits_together(self) -> StrategySpec:
-        if len(set(self.learning_rates)) < len(self.learning_rates):
-            raise ValueError("learning_rates names a value twice")
+        for rates in (self.learning_rates, *(one.learning_rates or [] for one in self.on.values())):
+            if len(set(rates)) < len(rates):
+                raise ValueError("learning_rates names a value twice")
         if self.bases is None:
             for name in ("finetuning", "alchemy", "distil"):
                 if getattr(self, name):
@@ -213,6 +224,12 @@ class StudySpec(Spec):
         """Return the targets of a strategy."""
         return self.strategies[strategy].targets or list(self.targets)
 
+    def strategy_on(self, strategy: str, target: str) -> StrategySpec:
+        """Return a strategy with the rates and steps that it has on a target."""
+        found = self.strategies[strategy]
+        other = found.on.get(target, OnTarget())
+        return found.model_copy(update={key: one for key, one in other if one is not None})
+
     def n_train_of(self, strategy: str, target: str) -> list[int]:
         """Return the sizes of training sets of a strategy on a target."""
         subset = self.strategies[strategy].n_train
@@ -247,10 +264,15 @@ def _check_strategies(spec: StudySpec) -> None:
         _known(strategy.targets or [], spec.targets, f"{where}.targets")
         sizes = {n for one in spec.targets_of(name) for n in spec.targets[one].n_train}
         _known(strategy.n_train or [], sizes, f"{where}.n_train")
-        if isinstance(strategy.max_steps, dict):
-            asked = {n for one in spec.targets_of(name) for n in spec.n_train_of(name, one)}
-            if missing := sorted(asked - set(strategy.max_steps)):
-                raise ValueError(f"{where}.max_steps: no steps for n_train = {_listed(missing)}")
+        _known(list(strategy.on), spec.targets_of(name), f"{where}.on")
+        for one in spec.targets_of(name):
+            steps = spec.strategy_on(name, one).max_steps
+            if isinstance(steps, dict) and (
+                missing := sorted(set(spec.n_train_of(name, one)) - set(steps))
+            ):
+                raise ValueError(
+                    f"{where}.max_steps: no steps for n_train = {_listed(missing)} on {one}"
+                )
 
 
 def _check_md(spec: StudySpec, md: MdSpec) -> None:
