@@ -201,6 +201,38 @@ def test_a_strategy_has_rates_and_steps_of_its_own_on_a_target(made) -> None:
     assert row.rates == [0.03]
 
 
+def test_a_streamed_pretraining_set_gives_the_same_models(tmp_path: Path, monkeypatch) -> None:
+    """Oracle: the same study with its pre-training set in memory, replay of it included."""
+    text = SPEC[: SPEC.index("[strategies.direct]")].replace("seeds = [1, 2]", "seeds = [1]")
+    spec = write_specs(
+        tmp_path,
+        text
+        + """
+[strategies.replayed]
+bases = ["tersoff"]
+learning_rates = [0.02]
+max_steps = 4
+finetuning = { replay = { fraction = 0.5, n_frames = 6 } }
+""",
+    )
+    found = []
+    for threshold in (10**9, 1):
+        monkeypatch.setattr("tempermd.study.foundations.LARGE_PRETRAINING", threshold)
+        study.run(spec, tmp_path / "out", 2)
+        (row,) = read_record(tmp_path / "out" / study.RESULT, study.Study).rows
+        found.append(row)
+    store = tmp_path / "out" / "store"
+    assert len(list(store.glob("draw/*/train.lmdb"))) == 1
+    in_memory, streamed = found
+    for name in ("test", "general"):
+        assert streamed.error("forces", name) == pytest.approx(
+            in_memory.error("forces", name), rel=1e-4
+        )
+    assert streamed.start_errors["test"].force_rmse_eV_per_A == pytest.approx(
+        in_memory.start_errors["test"].force_rmse_eV_per_A, rel=1e-4
+    )
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [

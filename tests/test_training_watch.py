@@ -10,12 +10,15 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from tempermd.records import UserError, read_record
 from tempermd.training import Training, evaluate, finetune, train
 from tempermd.training.concerns import about_copies, about_labels, labels_of
 from tempermd.training.data import FramesInMemory
+from tempermd.training.finetuning import part_of
+from tempermd.training.models import load_checkpoint
 from training_cases import morse_frames, shifted, write_case
 
 QUIET = {"progress": False}
@@ -243,9 +246,26 @@ def test_two_processes_do_what_one_does(tmp_path: Path) -> None:
     assert train(spec, tmp_path / "two", **QUIET) == tmp_path / "two" / "best.ckpt"
 
 
-def test_refuses_gpus_that_are_not_there(tmp_path: Path) -> None:
-    import torch
+def test_frozen_parts_stay_frozen_in_two_processes(tmp_path: Path) -> None:
+    """Oracle: one process, within rounding; frozen weights are the parent's to the last bit."""
+    base = train(write_case(tmp_path / "b", max_epochs=1), tmp_path / "base", **QUIET)
+    spec = write_case(tmp_path / "t", max_epochs=2, batch_size=4)
+    text = spec.read_text() + "[finetuning]\nfreeze = ['layer0']\n"
+    for name, devices in (("one", ""), ("two", "devices = 2\n")):
+        spec.write_text(text.replace("[training]\n", "[training]\n" + devices))
+        finetune(base, spec, tmp_path / name, **QUIET)
+    parent, one, two = (
+        dict(load_checkpoint(path / "best.ckpt").named_parameters())
+        for path in (tmp_path / "base", tmp_path / "one", tmp_path / "two")
+    )
+    same = {name for name in parent if torch.equal(parent[name], two[name])}
+    assert same == {name for name in parent if torch.equal(parent[name], one[name])}
+    assert {name for name in parent if part_of(name) == "layer0"} <= same < parent.keys()
+    for name in parent:
+        torch.testing.assert_close(one[name], two[name], rtol=1e-4, atol=1e-5)
 
+
+def test_refuses_gpus_that_are_not_there(tmp_path: Path) -> None:
     n_devices = torch.cuda.device_count() + 1
     spec = write_case(tmp_path, max_epochs=1, devices=n_devices)
     with pytest.raises(UserError, match=rf"devices = {n_devices} asks for more GPUs than"):
