@@ -110,8 +110,9 @@ def labels_waiting(folder: Path) -> int:
         return base.execute("SELECT count(*) FROM label").fetchone()[0]
 
 
-def test_interrupted_labelling_goes_on(tmp_path: Path) -> None:
-    """Ctrl-C leaves what is done; the same call again labels the rest."""
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_interrupted_labelling_goes_on(tmp_path: Path, sent: int, code: int) -> None:
+    """Ctrl-C leaves what is done, and a scheduler's SIGTERM; the same call labels the rest."""
     skip_without("xtb")
     frames = []
     for number in range(60):
@@ -125,9 +126,10 @@ def test_interrupted_labelling_goes_on(tmp_path: Path) -> None:
     deadline = time.monotonic() + 60
     while labels_waiting(tmp_path) < 2 and time.monotonic() < deadline:
         time.sleep(0.05)
-    os.kill(started.pid, signal.SIGINT)
+    os.kill(started.pid, sent)
     err = started.communicate(timeout=60)[1]
-    assert started.returncode == 130
+    assert started.returncode == code
+    assert "stopped; the same command goes on" in err
     assert "Traceback" not in err
     assert not (tmp_path / "out.extxyz").exists()
     assert 2 <= labels_waiting(tmp_path) < 60

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 import sys
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import typer
 from typer.exceptions import TyperException
@@ -39,11 +40,22 @@ def deploy_main() -> NoReturn:
     _run(deploy_app, "deploy-model")
 
 
+STOPPED, TERMINATED = 130, 143
+"""Exit codes as shells give them for SIGINT and SIGTERM."""
+
+
 def _run(application: typer.Typer, name: str) -> NoReturn:
     """Give every way to end its exit code; 2 is kept for the verdict FAIL."""
+    terminated = []
+
+    def stop(*_: Any) -> NoReturn:
+        """Stop as Ctrl-C does when a scheduler says that time is over."""
+        terminated.append(True)
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, stop)
     try:
         code = application(prog_name=name, standalone_mode=False)
-        sys.exit(code if isinstance(code, int) else 0)
     except TyperException as error:
         error.show()
         sys.exit(1)
@@ -51,8 +63,11 @@ def _run(application: typer.Typer, name: str) -> NoReturn:
         print(f"{name}: {error}", file=sys.stderr)
         sys.exit(1)
     except (KeyboardInterrupt, typer.Abort):
+        code = STOPPED
+    if code == STOPPED:  # typer's own word for Ctrl-C
         print(f"{name}: stopped; the same command goes on from here", file=sys.stderr)
-        sys.exit(130)
+        code = TERMINATED if terminated else STOPPED
+    sys.exit(code if isinstance(code, int) else 0)
 
 
 @app.command()
