@@ -71,22 +71,30 @@ def test_page_says_which_trainings_diverged(tmp_path: Path) -> None:
 
 def test_markdown_of_a_small_study() -> None:
     lines = markdown(small()).splitlines()
-    assert lines[0] == "Made up"
-    assert lines[2] == "Errors on the test set: tubes (GFN1-xTB)"
+    assert lines[0] == "# Made up"
+    assert lines[2] == "## What was found"
+    assert "**Errors on the test set: tubes (GFN1-xTB)**" in lines
     assert "| finetuned nep 1000 | 16 | 1 | 0.100 | 10.0 | 0.500 | 0.500 |" in lines
-    assert lines[-1].startswith("Negative transfer: no arm with a base has a mean worse")
+    assert lines[6].startswith("Negative transfer: no arm with a base has a mean worse")
 
 
 def test_markdown_names_negative_transfer(whole: Study) -> None:
-    last = markdown(whole).splitlines()[-1]
-    assert "finetuned tersoff 1000 on tubes, forces at n = 10, 20" in last
+    lines = markdown(whole).splitlines()
+    (found,) = [line for line in lines if line.startswith("Negative transfer: ")]
+    assert "finetuned tersoff 1000 on tubes, forces at n = 10, 20" in found
+    # all that the page tells in words and tables
+    for section in sections(whole):
+        assert f"## {section.title}" in lines
+        for table in section.tables:
+            assert f"**{table.title}**" in lines
+            assert {"| " + " | ".join(row) + " |" for row in table.rows} <= set(lines)
 
 
 def test_markdown_without_direct_says_so() -> None:
     worse = {"test": errors(0.05, 1.0)}
     text = markdown(study([row(NEP, 16, 1, 0.1, start_errors=worse)]))
     assert "forces at n = 16 (up to 2.00 times its own start)" in text
-    assert text.endswith("There is no arm direct to compare with.")
+    assert "There is no arm direct to compare with." in text
 
 
 def test_cells() -> None:

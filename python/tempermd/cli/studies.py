@@ -10,6 +10,9 @@ import typer
 
 from tempermd.cli.application import Workers, app, group
 
+MOST_LINES = 20
+"""Lines of a table that the end of a run shows."""
+
 study_app = group("Whole studies.")
 app.add_typer(study_app, name="study")
 
@@ -36,7 +39,7 @@ def study_run(
         print(study.dry_run(spec, output))
         return
     page, code = study.run(spec, output, workers)
-    print(study.table(page.parent), file=sys.stderr)
+    print(study.table(page.parent, MOST_LINES), file=sys.stderr)
     print(page)
     raise typer.Exit(code)
 
@@ -52,3 +55,16 @@ def study_table(
     from tempermd import study
 
     print(study.table(output))
+
+
+@study_app.command("findings")
+def study_findings(
+    output: Annotated[Path, typer.Argument(help="Folder of a study.")],
+) -> None:
+    """Print what a study found as Markdown: curves, factors, fates, forgetting, costs.
+
+    Example: tempermd study findings demo/
+    """
+    from tempermd import study
+
+    print(study.findings(output))

@@ -64,16 +64,17 @@ def sections(study: Study, reference: str = REFERENCE) -> list[Section]:
 
 
 def markdown(study: Study, reference: str = REFERENCE) -> str:
-    """Return errors, factors and fates of all arms, and what stands out, for a terminal."""
-    study = joined(study)
-    points, found = learning_curves(study), factors(study, reference)
-    tables: list[Table] = []
-    for target in targets(study):
-        tables += page_tables.error_tables(study, target, points, reference)
-        tables += page_tables.factor_tables(study, target, found, reference)
-    tables += [page_tables.fates_table(study, group) for group in _groups(fates(study, reference))]
-    parts = [f"{table.title}\n\n{_as_markdown(table)}" for table in tables]
-    return "\n\n".join([study.title, *parts, *_remarks(study, reference)])
+    """Return the words and the tables of a study's page as Markdown."""
+    parts = [f"# {study.title}"]
+    for section in sections(study, reference):
+        parts += [f"## {section.title}", *([section.text] if section.text else [])]
+        for table in section.tables:
+            parts += [
+                f"**{table.title}**",
+                _as_markdown(table),
+                *([table.note] if table.note else []),
+            ]
+    return "\n\n".join(parts)
 
 
 def _as_markdown(table: Table) -> str:

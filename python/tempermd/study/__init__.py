@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tempermd.findings.rows import Arm, Cost, Fate, Row, Study
-from tempermd.study.pages import table
+from tempermd.study.pages import findings, table
 from tempermd.study.running import RESULT, dry_run, run
 from tempermd.study.specs import StudySpec
 from tempermd.study.work import run_stage
@@ -17,6 +17,7 @@ __all__ = [
     "Study",
     "StudySpec",
     "dry_run",
+    "findings",
     "run",
     "run_stage",
     "table",

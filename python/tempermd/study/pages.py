@@ -6,10 +6,10 @@ from pathlib import Path
 
 from tempermd import campaign, report
 from tempermd.events import Analysis
-from tempermd.findings.page import write_page
+from tempermd.findings.page import markdown, write_page
 from tempermd.findings.rows import Row, Study
 from tempermd.findings.tables import write_tables
-from tempermd.records import read_record
+from tempermd.records import UserError, read_record
 from tempermd.study.collecting import analyses_of
 from tempermd.study.plan import Plan, PlannedRow
 from tempermd.study.stages import Store
@@ -125,14 +125,25 @@ def _cells(row: Row, verdict: str) -> list[str]:
     ]
 
 
-def table(output: Path) -> str:
-    """Return the table of a study as Markdown, one line for each model."""
+def findings(output: Path) -> str:
+    """Return curves, factors, fates, forgetting and costs of a study as Markdown."""
+    study = read_record(output / "study.json", Study)
+    if not study.rows:
+        raise UserError(f"{output}: no model of this study is finished yet; let it go on")
+    return markdown(study, reference_of(study))
+
+
+def table(output: Path, most: int | None = None) -> str:
+    """Return the table of a study as Markdown, one line for each model, or so many of them."""
     study = read_record(output / "study.json", Study)
     summary = output / "summary.json"
     verdicts = {}
     if summary.is_file():
         verdicts = {m.name: m.verdict for m in read_record(summary, report.Summary).models}
     head, lines = cells(study, verdicts)
+    left = 0 if most is None else len(lines) - most
+    more = f"\n\nand {left} models more: tempermd study table {output}" if left > 0 else ""
+    lines = lines[:most]
     body = "\n".join(f"| {' | '.join(line)} |" for line in [head, ["---"] * len(head), *lines])
     notes = "".join(f"\n\n{target}: {note}" for target, note in study.notes.items())
-    return f"{study.title}{notes}\n\n{body}"
+    return f"{study.title}{notes}\n\n{body}{more}"

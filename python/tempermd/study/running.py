@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -19,6 +20,8 @@ from tempermd.study.stages import Stage, Store
 from tempermd.study.work import run_logged
 
 RESULT, STORE = "study.json", "store"
+WRITTEN_EVERY_S = 60.0
+"""How old the rows may be that a running study shows."""
 
 
 def run(spec_path: Path, output: Path | None, workers: int | None = None) -> tuple[Path, int]:
@@ -67,10 +70,13 @@ def _refuse_foreign(output: Path) -> None:
 
 def _run_stages(study: LoadedStudy, store: Store, workers: int | None) -> GraphResult:
     """Run what is not finished; each finished training may decide what follows."""
-    planned = plan_study(study, store)
+    planned, written_s = plan_study(study, store), time.monotonic()
 
     def more(key: str, facts: Any) -> Iterable[GraphTask]:
-        nonlocal planned
+        nonlocal planned, written_s
+        if time.monotonic() - written_s > WRITTEN_EVERY_S:
+            _write_rows(study, store, store.root.parent)
+            written_s = time.monotonic()
         if planned.undecided and planned.stages[key].kind == "training":
             planned = plan_study(study, store)
             return _tasks(planned, store)
