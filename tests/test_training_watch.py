@@ -140,18 +140,18 @@ def test_divergence_amid_training_keeps_the_best(tmp_path: Path, monkeypatch) ->
 
 def test_progress_line_is_right_after_resuming(tmp_path: Path, monkeypatch, capsys) -> None:
     """Oracle: the step it resumed from, and the metrics file."""
-    from tempermd.training import callbacks
+    from tempermd.training import callbacks, watching
 
     spec = write_case(tmp_path, max_epochs=4)
     shown = []
-    original = callbacks.ProgressLine.on_train_start
+    original = watching.ProgressLine.on_train_start
 
     def spy(self, trainer, *rest) -> None:
         original(self, trainer, *rest)
         task = self._progress.tasks[0]
         shown.append((task.completed, task.total, task.fields["shown"]))
 
-    monkeypatch.setattr(callbacks.ProgressLine, "on_train_start", spy)
+    monkeypatch.setattr(watching.ProgressLine, "on_train_start", spy)
     with monkeypatch.context() as patch:
         patch.setattr(callbacks.Interruptible, "wanted", lambda _, done: done == 5)
         with pytest.raises(UserError):
@@ -208,7 +208,7 @@ def test_tensorboard_without_the_package(tmp_path: Path, monkeypatch) -> None:
 def test_event_files_hold_the_rows(tmp_path: Path) -> None:
     """Oracle: the rows, read back by TensorBoard itself."""
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
-    from tempermd.training.callbacks import EventFiles
+    from tempermd.training.watching import EventFiles
 
     rows = [{"epoch": 1, "step": 4, "train_loss": 0.5}, {"epoch": 2, "step": 8, "train_loss": 0.25}]
     keeper = SimpleNamespace(rows=[])

@@ -1,9 +1,7 @@
-"""The loop of a training: batches in a fixed order, Lightning's trainer, its noise."""
+"""The loop of a training: batches in a fixed order, and Lightning's trainer."""
 
 from __future__ import annotations
 
-import warnings
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,18 +9,13 @@ import lightning
 import torch
 from nequip.data import AtomicDataDict
 
-from tempermd.training.callbacks import (
-    EventFiles,
-    Interruptible,
-    LearningRate,
-    ProgressLine,
-    Schedule,
-)
+from tempermd.training.callbacks import Interruptible, LearningRate, Schedule
 from tempermd.training.keeping import Keeper
+from tempermd.training.noise import lightning_noise_explained
 from tempermd.training.order import EpochBatches, Order, packed
+from tempermd.training.watching import EventFiles, ProgressLine
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from tempermd.training.data import Frames
@@ -150,37 +143,3 @@ def _strategy(n_devices: int) -> Any:
     from nequip.train import SimpleDDPStrategy
 
     return SimpleDDPStrategy()
-
-
-@contextmanager
-def lightning_noise_explained() -> Iterator[None]:
-    """Hide the notices of Lightning that say nothing about this training."""
-    import logging
-
-    reasons = {
-        # reading a frame and its neighbor list costs far less than a step: no need of workers
-        r".*does not have many workers.*": UserWarning,
-        # a raised Lightning version's own use of a torch API (pytorch-lightning #21326)
-        r".*isinstance\(treespec, LeafSpec\).*": FutureWarning,
-        # metrics are synchronised by nequip; on one device there is nothing to synchronise
-        r".*when logging on epoch level in distributed setting.*": UserWarning,
-        # the number of batches is below the logging interval: nothing is logged by steps
-        r".*The number of training batches.*is smaller than the logging interval.*": UserWarning,
-        # the loader goes on at the step where it stopped, though it keeps no state of its own
-        r".*your dataloader is not resumable.*": UserWarning,
-        # the batch size is only used to weight averages, which nequip computes itself
-        r".*Trying to infer the `batch_size`.*": UserWarning,
-    }
-    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
-    levels = [logger.level for logger in loggers]
-    with warnings.catch_warnings():
-        for message, category in reasons.items():
-            warnings.filterwarnings("ignore", message=message, category=category)
-        for logger in loggers:
-            # hardware found, tips, "max_epochs reached": INFO; real trouble is WARNING
-            logger.setLevel(logging.WARNING)
-        try:
-            yield
-        finally:
-            for logger, level in zip(loggers, levels, strict=True):
-                logger.setLevel(level)

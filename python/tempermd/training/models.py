@@ -215,7 +215,7 @@ def save_module(module: Any, output: Path) -> None:
     """Write a module as Lightning writes ``best.ckpt``: weights and builder arguments."""
     import lightning
 
-    from tempermd.training.loop import lightning_noise_explained
+    from tempermd.training.noise import lightning_noise_explained
 
     with lightning_noise_explained():
         trainer = lightning.Trainer(
