@@ -35,7 +35,7 @@ demo: $(VENV)/installed
 test: $(VENV)/tested
 	$(BIN)/ruff check python tests
 	$(BIN)/ruff format --check python tests
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto --dist loadfile
 
 lint: $(VENV)/tested
 	$(BIN)/ruff format python tests
