@@ -10,6 +10,7 @@ from ase import Atoms
 from tempermd import study, training
 from tempermd.dataset import read_labelled
 from tempermd.records import UserError, read_record
+from tempermd.study import running
 from tempermd.study.loading import load_study
 from tempermd.study.plan import PlannedRow, plan_study
 from tempermd.study.stages import Store
@@ -202,7 +203,19 @@ def test_a_strategy_has_rates_and_steps_of_its_own_on_a_target(made) -> None:
 
 
 def test_a_streamed_pretraining_set_gives_the_same_models(tmp_path: Path, monkeypatch) -> None:
-    """Oracle: the same study with its pre-training set in memory, replay of it included."""
+    """Oracle: the same study with its pre-training set in memory, replay of it included.
+
+    On the way: the rows are written while the study runs, those that are finished.
+    """
+    shown: list[int] = []
+    write, result = running._write_rows, tmp_path / "out" / study.RESULT
+
+    def spy(*given: Any) -> Any:
+        shown.append(len(read_record(result, study.Study).rows) if result.exists() else -1)
+        return write(*given)
+
+    monkeypatch.setattr(running, "_write_rows", spy)
+    monkeypatch.setattr(running, "WRITTEN_EVERY_S", 0.0)
     text = SPEC[: SPEC.index("[strategies.direct]")].replace("seeds = [1, 2]", "seeds = [1]")
     spec = write_specs(
         tmp_path,
@@ -221,6 +234,11 @@ finetuning = { replay = { fraction = 0.5, n_frames = 6 } }
         study.run(spec, tmp_path / "out", 2)
         (row,) = read_record(tmp_path / "out" / study.RESULT, study.Study).rows
         found.append(row)
+        if threshold > 1:
+            # before the first stage's end nothing; then files without a model, last with it
+            assert shown[:2] == [-1, 0]
+            assert len(shown) > 10
+            assert shown == sorted(shown)
     store = tmp_path / "out" / "store"
     assert len(list(store.glob("draw/*/train.lmdb"))) == 1
     in_memory, streamed = found

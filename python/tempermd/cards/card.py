@@ -87,12 +87,15 @@ def card_path(checkpoint: Path) -> Path:
 
 def find_card(checkpoint: Path | str) -> Card:
     """Return the card beside a checkpoint; make one of what is known where there is none."""
-    path = card_path(Path(checkpoint))
-    if path.is_file():
-        found = read_record(path, Card)
-        if found.checkpoint_sha256 == sha256_file(checkpoint):
-            return found
-    return make_card(Path(checkpoint), CardOptions(), judged=False)
+    found = _own_card(Path(checkpoint), sha256_file(checkpoint))
+    return found or make_card(Path(checkpoint), CardOptions(), judged=False)
+
+
+def _own_card(checkpoint: Path, digest: str) -> Card | None:
+    """Return the card beside a checkpoint, unless it is another one's."""
+    path = card_path(checkpoint)
+    found = read_record(path, Card) if path.is_file() else None
+    return found if found is not None and found.checkpoint_sha256 == digest else None
 
 
 def make_card(checkpoint: Path, options: CardOptions, *, judged: bool = True) -> Card:
@@ -160,11 +163,8 @@ def _facts_of_training(folder: Path, spec: TrainSpec, record: Training) -> dict[
 
 def _facts_of_own_card(checkpoint: Path, facts: dict[str, Any]) -> dict[str, Any]:
     """Return what the card beside a checkpoint says, where the training's folder is not there."""
-    path = card_path(checkpoint)
-    if not path.is_file():
-        return {}
-    card = read_record(path, Card)
-    if card.checkpoint_sha256 != facts["checkpoint_sha256"]:
+    card = _own_card(checkpoint, facts["checkpoint_sha256"])
+    if card is None:
         return {}
     known = facts.keys() - {"made_by"}
     return {name: getattr(card, name) for name in Card.model_fields.keys() - known}
