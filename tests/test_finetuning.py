@@ -19,7 +19,12 @@ from tempermd.training import (
     load_checkpoint,
     train,
 )
-from tempermd.training.finetuning import parameter_groups, part_of, parts_from_output
+from tempermd.training.finetuning import (
+    ReplaySpec,
+    parameter_groups,
+    part_of,
+    parts_from_output,
+)
 from tempermd.training.models import energy_shifts
 from training_cases import morse_frames, residuals_eV_per_atom, shifted, write_case
 
@@ -193,6 +198,7 @@ def test_checkpoint_needs_no_package_of_ours(base: Path, tmp_path: Path) -> None
 
 def every_switch(base: Path) -> dict[str, Any]:
     replay = {"file": str(base / "train.xyz"), "fraction": 0.25, "weight": 0.5}
+    replay["energy_weight"] = 0.1
     return {"layer_rate_decay": 0.5, "freeze": ["embedding"], "replay": replay}
 
 
@@ -214,7 +220,9 @@ class ListFrames:
         return self.tensors[number]
 
 
-def replayed_frames(n_new: int, n_replay: int, n_per_epoch: int, weight: float = 1.0) -> Any:
+def replayed_frames(
+    n_new: int, n_replay: int, n_per_epoch: int, weights: tuple[float, float] = (1.0, 1.0)
+) -> Any:
     import torch
 
     from tempermd.training.replay import ReplayedFrames
@@ -225,7 +233,7 @@ def replayed_frames(n_new: int, n_replay: int, n_per_epoch: int, weight: float =
 
     new = ListFrames([frame(float(one)) for one in range(n_new)])
     old = ListFrames([frame(100.0 + one) for one in range(n_replay)])
-    return ReplayedFrames(new, old, {"H": 0.5, "C": -2.0}, weight, n_per_epoch)
+    return ReplayedFrames(new, old, {"H": 0.5, "C": -2.0}, weights, n_per_epoch)
 
 
 def test_an_epoch_is_all_new_frames_and_some_replayed_ones() -> None:
@@ -261,8 +269,22 @@ def test_only_replayed_energies_are_shifted() -> None:
     assert "frame_weight" not in frames[0]
 
 
-def test_weight_multiplies_squared_errors(base: Path) -> None:
-    """Oracle: the weighted mean of the squared errors, by numpy."""
+def test_only_replayed_frames_have_other_weights() -> None:
+    frames = replayed_frames(1, 1, 1, (0.5, 0.0))
+    for name, old in (("frame_weight", 0.5), ("frame_energy_weight", 0.0)):
+        assert [float(frames[number][name]) for number in range(2)] == [1.0, old]
+
+
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [({}, (1.0, 1.0)), ({"weight": 0.5}, (0.5, 0.5)), ({"energy_weight": 0.0}, (1.0, 0.0))],
+)
+def test_energies_weigh_as_forces_unless_told(given: dict, found: tuple[float, float]) -> None:
+    assert ReplaySpec(file="x", **given).weights == found
+
+
+def test_weights_multiply_squared_errors(base: Path) -> None:
+    """Oracle: the weighted means of the squared errors, by numpy."""
     import torch
 
     from tempermd.training.replay import weigh_frames
@@ -274,13 +296,14 @@ def test_weight_multiplies_squared_errors(base: Path) -> None:
     module = lightning_module(start.parent_config, spec.training)
     weigh_frames(module)
     random = np.random.default_rng(0)
-    sizes, weights = [2, 3], np.array([1.0, 0.25])
+    sizes, weights, energy_weights = [2, 3], np.array([1.0, 0.25]), np.array([1.0, 0.0])
     energies, forces = random.normal(size=(2, 2, 1)), random.normal(size=(2, 5, 3))
     batch = np.repeat([0, 1], sizes)
     fixed = {
         "batch": torch.tensor(batch),
         "num_atoms": torch.tensor(sizes),
         "frame_weight": torch.tensor(weights).reshape(2, 1),
+        "frame_energy_weight": torch.tensor(energy_weights).reshape(2, 1),
     }
     predicted, target = (
         {"total_energy": torch.tensor(e), "forces": torch.tensor(f)} | fixed
@@ -288,7 +311,7 @@ def test_weight_multiplies_squared_errors(base: Path) -> None:
     )
     found = float(module.loss(predicted, target)["weighted_sum"])
     per_atom = (energies[0] - energies[1])[:, 0] / sizes
-    by_energy = (weights * per_atom**2).mean()
+    by_energy = (energy_weights * per_atom**2).mean()
     by_force = (weights[batch][:, None] * (forces[0] - forces[1]) ** 2).mean()
     assert found == pytest.approx(0.5 * by_energy + 0.5 * by_force, rel=1e-6)
 
@@ -458,6 +481,8 @@ def test_compiled_steps_know_frozen_parts_and_weights(
             compile_steps(module, config, progress=False, backend="aot_eager")
         batch = AtomicDataDict.batched_from_list([frames[number] for number in (0, 7, 3, 9)])
         assert batch["frame_weight"].reshape(-1).tolist() == [1, 0.5, 1, 0.5]
+        energy_weights = batch["frame_energy_weight"].reshape(-1).tolist()
+        assert energy_weights == pytest.approx([1, 0.1, 1, 0.1])
         module.training_step(batch, 0).backward()
         gradients.append({name: one.grad for name, one in module.model.named_parameters()})
     for name, eager in gradients[0].items():

@@ -32,6 +32,8 @@ class ReplaySpec(Spec):
         At most so many are drawn from the file, once.
     weight
         Of a replayed frame's squared errors in the loss; a new frame's is 1.
+    energy_weight
+        Of its energy's instead, if given; 0 trains on the forces of replayed frames alone.
     pseudo_labels
         Whether the parent labels the frames, instead of the file.
     """
@@ -40,7 +42,13 @@ class ReplaySpec(Spec):
     fraction: float = Field(0.5, gt=0, lt=1)
     n_frames: PositiveInt = 200
     weight: PositiveFloat = 1.0
+    energy_weight: float | None = Field(None, ge=0)
     pseudo_labels: bool = False
+
+    @property
+    def weights(self) -> tuple[float, float]:
+        """The weights of a replayed frame's forces and of its energy."""
+        return self.weight, self.weight if self.energy_weight is None else self.energy_weight
 
 
 class FineTuningSpec(Spec):

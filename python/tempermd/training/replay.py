@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from tempermd.training.models import ModelSpec
     from tempermd.training.specs import TrainSpec
 
-WEIGHT = "frame_weight"
+WEIGHT, ENERGY_WEIGHT = "frame_weight", "frame_energy_weight"
 
 
 class ReplayedFrames(Frames):
@@ -50,8 +50,8 @@ class ReplayedFrames(Frames):
     ----------
     shifts_eV
         What is added to a replayed frame's energy for each of its atoms, by type.
-    weight
-        Of a replayed frame's squared errors.
+    weights
+        Of the squared errors of a replayed frame's forces and of its energy.
     n_replay_per_epoch
         How many replayed frames an epoch has.
     """
@@ -61,11 +61,11 @@ class ReplayedFrames(Frames):
         new: Frames,
         replayed: Frames,
         shifts_eV: Mapping[str, float],
-        weight: float,
+        weights: tuple[float, float],
         n_replay_per_epoch: int,
     ) -> None:
         self.new, self.replayed = new, replayed
-        self.shifts_eV, self.weight = dict(shifts_eV), weight
+        self.shifts_eV, self.weights = dict(shifts_eV), weights
         self.n_replay_per_epoch = n_replay_per_epoch
         self._shifts = np.array(list(shifts_eV.values()), dtype=float)  # (T,)
 
@@ -106,9 +106,10 @@ class ReplayedFrames(Frames):
         if not is_new:
             shift_eV = float(self._shifts[tensors["atom_types"].numpy()].sum())
             tensors["total_energy"] = tensors["total_energy"] + shift_eV
-        if self.weight != 1:
-            weight = 1.0 if is_new else self.weight
-            tensors[WEIGHT] = tensors["total_energy"].new_full((1, 1), weight)
+        if self.weights != (1.0, 1.0):
+            for name, weight in zip((WEIGHT, ENERGY_WEIGHT), self.weights, strict=True):
+                own = 1.0 if is_new else weight
+                tensors[name] = tensors["total_energy"].new_full((1, 1), own)
         return tensors
 
     def labelled(self) -> Iterator[LabelledFrame]:
@@ -153,7 +154,7 @@ def with_replay(
         above = found.energies_per_type(names)
     moved = {name: shifts_eV[name] - before[name] - above[name] for name in names}
     n_per_epoch = max(1, round(len(frames) * asked.fraction / (1 - asked.fraction)))
-    return ReplayedFrames(frames, replayed, moved, asked.weight, n_per_epoch)
+    return ReplayedFrames(frames, replayed, moved, asked.weights, n_per_epoch)
 
 
 def _as_labelled(asked: ReplaySpec, type_names: list[str], cutoff_A: float, seed: int) -> Frames:
@@ -199,8 +200,9 @@ class _Weighted:
     def __call__(
         self, predicted: dict[str, torch.Tensor], target: dict[str, torch.Tensor]
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        root = target[WEIGHT].reshape(-1, 1).sqrt()  # (frames, 1)
-        if self.type == "node":
+        of_atoms = self.type == "node"
+        root = target[WEIGHT if of_atoms else ENERGY_WEIGHT].reshape(-1, 1).sqrt()  # (frames, 1)
+        if of_atoms:
             root = root[target["batch"]]  # (N, 1)
         one, other = self.field(predicted, target)
         return one * root, other * root
@@ -210,6 +212,6 @@ def weigh_frames(module: Any) -> None:
     """Make a Lightning module's loss multiply squared errors by their frame's weight."""
     from nequip.data import register_fields
 
-    register_fields(graph_fields=[WEIGHT])
+    register_fields(graph_fields=[WEIGHT, ENERGY_WEIGHT])
     for entry in module.loss.entries.values():
         entry.field = _Weighted(entry.field)

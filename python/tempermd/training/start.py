@@ -136,7 +136,7 @@ def build_module(
     module = lightning_module(config, spec.training, start.lineage)
     take_weights(module, parent)
     apply_finetuning(module, spec.finetuning)
-    if spec.finetuning.replay is not None and spec.finetuning.replay.weight != 1:
+    if spec.finetuning.replay is not None and spec.finetuning.replay.weights != (1.0, 1.0):
         weigh_frames(module)
     return config, module
 
