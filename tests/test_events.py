@@ -385,8 +385,9 @@ def test_many_events_of_a_kind_are_counted_not_listed(tmp_path: Path) -> None:
         exploded.cell = atoms.cell[:] * 4.0
         frames.append(frame_of(exploded, number))
     analysis = analyse(tmp_path, frames)
-    assert len(analysis.events) == LIMITS.events_per_kind
-    assert analysis.event_counts == {"detached": 127}
+    detached = [event for event in analysis.events if event.kind == "detached"]
+    assert len(detached) == LIMITS.events_per_kind
+    assert analysis.event_counts["detached"] == 127
     assert f"{127 - LIMITS.events_per_kind} more detached events (severe) are not listed" in (
         analysis.notes
     )

@@ -8,23 +8,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-
 from tempermd import md
-from tempermd.events.bonds import CloseContact, Detached
-from tempermd.events.curves import frame_curve, thermo_curves
+from tempermd.events.curves import thermo_curves
 from tempermd.events.limits import Thresholds, read_thresholds
 from tempermd.events.minima import SpuriousMinimum
-from tempermd.events.numbers import LostAtoms, NonFinite, NonFiniteThermo, failure_event
+from tempermd.events.numbers import NonFiniteThermo, failure_event
 from tempermd.events.products import Analysis, Event, Outcome, RunLabel
+from tempermd.events.protocol import Protocol
 from tempermd.events.settings import (
     damping_from_log,
     stages_from_log,
     timestep_from_dump,
     timestep_from_log,
 )
-from tempermd.events.snapshot import snapshot
 from tempermd.events.thermostat import EnergyDrift, Temperature
+from tempermd.events.uncertainty import Uncertainty
+from tempermd.events.watch import FrameWatch
 from tempermd.md import Quench, Stage
 from tempermd.md.case import DATA
 from tempermd.records import UserError, atomic_write, read_record
@@ -183,11 +182,12 @@ def write_events(path: Path | str, events: Sequence[tuple[RunLabel | None, Event
 def _analyse(run: _Run) -> Analysis:
     """Pass frames, thermo and quench through the detectors and gather what they found."""
     events, series = [], {}
-    frames_seen = _Frames()
-    if run.dump is not None:
-        events += _judge_frames(run, frames_seen)
-        series |= frames_seen.series()
-    n_atoms = frames_seen.n_atoms or run.n_atoms
+    watch = None if run.dump is None else _watch(run)
+    if watch is not None:
+        events += watch.finish()
+        series |= watch.series()
+    n_atoms = (watch.n_atoms if watch else 0) or run.n_atoms
+    times_ps = watch.times_ps if watch else []
     if run.thermo is not None and n_atoms:
         thermo_events, curves = _judge_thermo(run, n_atoms)
         events += thermo_events
@@ -200,7 +200,7 @@ def _analyse(run: _Run) -> Analysis:
         events += minima.finish()
     else:
         run.notes.append("no quenched frames: spurious minima were not looked for")
-    first_ps, last_ps = _span(run, frames_seen)
+    first_ps, last_ps = _span(run, times_ps)
     events += _crash(run, events, last_ps)
     event_counts = dict(sorted(Counter(event.kind for event in events).items()))
     events = _capped(events, run)
@@ -213,7 +213,7 @@ def _analyse(run: _Run) -> Analysis:
         event_counts=event_counts,
         notes=run.notes,
         thresholds=run.limits,
-        n_frames=len(frames_seen.times),
+        n_frames=len(times_ps),
         n_atoms=n_atoms,
         duration_ps=last_ps - first_ps,
         planned_ps=run.planned_ps,
@@ -226,54 +226,21 @@ def _analyse(run: _Run) -> Analysis:
     )
 
 
-class _Frames:
-    """Counts and curves gathered while the frames stream by."""
-
-    def __init__(self) -> None:
-        self.n_atoms = 0
-        self.times: list[float] = []
-        self.last_step = 0
-        self._shortest: list[float] = []
-
-    def take(self, shot) -> None:
-        self.n_atoms = self.n_atoms or len(shot.frame.ids)
-        self.times.append(shot.time_ps)
-        self.last_step = shot.frame.step
-        near = shot.pairs is not None and len(shot.pairs.distance) > 0
-        self._shortest.append(float(shot.pairs.distance.min()) if near else np.nan)
-
-    def series(self) -> dict:
-        return {"shortest_distance": frame_curve("Å", self.times, self._shortest)}
-
-
-def _judge_frames(run: _Run, seen: _Frames) -> list[Event]:
+def _watch(run: _Run) -> FrameWatch:
     """Stream the dump through the detectors of geometry and numbers."""
-    limits = run.limits
-    detached = Detached(limits.detached, limits.bond, run.elements)
-    detectors = [NonFinite(), LostAtoms(), detached, CloseContact(limits.close_contact)]
-    cutoff_A = max(limits.bond.broken_A, limits.close_contact.warn_A)
+    watch = FrameWatch(run.limits, Protocol(run.stages), run.elements)
     reader = iter_frames(run.dump)
     try:
         for frame in reader:
-            shot = snapshot(frame, _time_of(frame, run), cutoff_A)
-            seen.take(shot)
-            for detector in detectors:
-                detector.update(shot)
+            watch.take(frame, _time_of(frame, run))
     except UserError as error:
         if not run.damage_is_noted:
             raise
         run.notes.append(str(error))
-    if reader.truncated and seen.times:
+    if reader.truncated and watch.times_ps:
         run.notes.append("the last frame of the dump is cut off and was left out")
-    if detached.n_bodies > 1:
-        run.notes.append(f"the structure begins as {detached.n_bodies} separate bodies")
-    outside = detached.outside_unreported
-    if outside:
-        run.notes.append(
-            f"{len(outside)} atoms were outside their body at the end, too briefly or too near"
-        )
-    _note_sparse_frames(run, seen.times)
-    return [event for detector in detectors for event in detector.finish()]
+    run.notes += watch.notes()
+    return watch
 
 
 def _time_of(frame: Frame, run: _Run) -> float:
@@ -285,20 +252,6 @@ def _time_of(frame: Frame, run: _Run) -> float:
     return frame.step * run.timestep_fs / 1000
 
 
-def _note_sparse_frames(run: _Run, times: list[float]) -> None:
-    """Say so where frames lie too far apart to see the shortest persistent event."""
-    if len(times) < 2:
-        run.notes.append("fewer than two frames: detachment was not judged")
-        return
-    spacing_ps = float(np.median(np.diff(times)))
-    needed_ps = run.limits.detached.outside_ps / 3
-    if spacing_ps > needed_ps * 1.001:
-        run.notes.append(
-            f"frames are {spacing_ps:.3g} ps apart: too sparse to see every detachment of "
-            f"{run.limits.detached.outside_ps:g} ps, dump every {needed_ps:.2g} ps or more often"
-        )
-
-
 def _judge_thermo(run: _Run, n_atoms: int) -> tuple[list[Event], dict]:
     """Pass the log through its detectors."""
     if run.timestep_fs is None:
@@ -307,20 +260,21 @@ def _judge_thermo(run: _Run, n_atoms: int) -> tuple[list[Event], dict]:
     numbers = NonFiniteThermo(timestep_fs)
     drift = EnergyDrift(limits.energy_drift, run.stages, n_atoms, timestep_fs)
     temperature = Temperature(limits.temperature, run.stages, n_atoms, timestep_fs, run.damping_fs)
-    for detector in (numbers, temperature, drift):
+    doubt = Uncertainty(limits.uncertainty, timestep_fs)
+    for detector in (numbers, temperature, drift, doubt):
         detector.update(run.thermo)
     if not run.stages:
         run.notes.append("no target temperature known: temperature and drift were not judged")
     run.notes += drift.notes
     if run.thermo.truncated:
         run.notes.append("the log is cut off inside a run")
-    events = [*numbers.finish(), *temperature.finish(), *drift.finish()]
+    events = [*numbers.finish(), *temperature.finish(), *drift.finish(), *doubt.finish()]
     return events, thermo_curves(run.thermo, temperature.band, n_atoms, timestep_fs)
 
 
-def _span(run: _Run, seen: _Frames) -> tuple[float, float]:
+def _span(run: _Run, frame_times: list[float]) -> tuple[float, float]:
     """Return the first and the last simulated time, ps, by frames and thermo."""
-    times = list(seen.times)
+    times = list(frame_times)
     if run.thermo is not None and run.timestep_fs is not None:
         times += (run.thermo.table([])[:, 0] * run.timestep_fs / 1000).tolist()
     return (min(times), max(times)) if times else (0.0, 0.0)

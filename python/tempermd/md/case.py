@@ -18,13 +18,18 @@ MODEL = "model.nequip.pth"
 
 
 class Stage(Spec):
-    """A part of a run in which the target temperature is constant or linear in time."""
+    """A part of a run in which the target temperature is constant or linear in time.
+
+    ``breaks`` says that the structure is meant to take damage: that is no fault of a model then.
+    """
 
     kind: Literal["ramp", "hold"]
     first_step: int
     last_step: int
     start_temperature_K: float
     stop_temperature_K: float
+    box: Literal["fixed", "barostat", "deformed"] = "fixed"
+    breaks: bool = False
 
 
 class Case(Spec):
