@@ -484,3 +484,24 @@ def test_absurd_coordinates_do_not_stop_the_analysis(tmp_path: Path) -> None:
     frames = excursion([0] * 6)
     frames[4].positions[3] = 1e300
     assert analyse(tmp_path, frames).n_frames == 6
+
+
+# --- a dump of more than one run -------------------------------------------------------------
+
+
+def test_frames_that_a_restart_repeats_are_left_out(tmp_path: Path) -> None:
+    frames = excursion([0] * 10)
+    analysis = analyse(tmp_path, [*frames[:7], *frames[4:]])
+    assert analysis.events == []
+    assert analysis.n_frames == 10
+    assert "3 frames repeat steps and were left out (a restart?)" in analysis.notes
+    assert analysis.duration_ps == pytest.approx(0.45)
+
+
+def test_second_run_in_one_dump_goes_on_in_time(tmp_path: Path) -> None:
+    """An atom that is outside at the end of the first run and the begin of the second is detached."""
+    first, second = excursion([0] * 7 + [4] * 3), excursion([4] * 3 + [0] * 7)
+    analysis = analyse(tmp_path, [*first, *second])
+    assert [event.kind for event in analysis.events] == ["detached"]
+    assert any("steps begin anew 1 times" in note for note in analysis.notes)
+    assert analysis.duration_ps == pytest.approx(0.95)

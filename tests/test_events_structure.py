@@ -12,8 +12,8 @@ from made_trajectories import STEPS_PER_FRAME, dump_text, frame_of, log_text, tu
 from tempermd.events import Analysis, Event, analyse_trajectory, read_thresholds
 from tempermd.events.beginning import winding
 from tempermd.events.protocol import Protocol
-from tempermd.events.rings import defect_name, groups_of, shortest_rings
 from tempermd.events.ring_changes import BOLTZMANN_eV_K, ExpectedChanges
+from tempermd.events.rings import defect_name, groups_of, shortest_rings
 from tempermd.events.snapshot import close_pairs
 from tempermd.events.walls import cross_sections
 from tempermd.events.watch import FrameWatch

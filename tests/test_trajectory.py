@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import zstandard
 
 from made_trajectories import (
     dump_text,
@@ -142,17 +143,37 @@ def test_cut_file_gives_its_whole_frames(tmp_path: Path, kept: float) -> None:
     assert n_whole == 2
 
 
-def test_cut_gzip_gives_its_whole_frames(tmp_path: Path) -> None:
-    path = tmp_path / "dump.gz"
-    whole = gzip.compress(dump_text(made_frames(20)).encode())
+@pytest.mark.parametrize("suffix", [".gz", ".zst"])
+def test_cut_compressed_file_gives_its_whole_frames(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"dump{suffix}"
+    whole = packed(dump_text(made_frames(200)), suffix)
     path.write_bytes(whole)
     reader = iter_frames(path)
-    assert len(list(reader)) == 20
+    assert len(list(reader)) == 200
     assert not reader.truncated
     path.write_bytes(whole[: len(whole) // 2])
     reader = iter_frames(path)
-    assert 5 < len(list(reader)) < 15
+    assert 50 < len(list(reader)) < 150
     assert reader.truncated
+
+
+@pytest.mark.parametrize("suffix", [".gz", ".zst"])
+def test_compressed_log_is_read_and_a_cut_one_told(tmp_path: Path, suffix: str) -> None:
+    steps = np.arange(9000) * 10
+    text = log_text(steps, np.random.default_rng(1).normal(3000, 50, 9000), np.zeros(9000))
+    path = tmp_path / f"log{suffix}"
+    path.write_bytes(packed(text, suffix))
+    assert read_thermo(path).column("Temp").shape == (9000,)
+    path.write_bytes(packed(text, suffix)[:-20_000])
+    thermo = read_thermo(path)
+    assert thermo.truncated
+    assert 1000 < len(thermo.column("Temp")) < 9000
+
+
+def packed(text: str, suffix: str) -> bytes:
+    if suffix == ".gz":
+        return gzip.compress(text.encode())
+    return zstandard.ZstdCompressor(level=1).compress(text.encode())
 
 
 def test_real_units_become_metal(tmp_path: Path) -> None:
@@ -192,9 +213,11 @@ def test_missing_files_are_named(tmp_path: Path) -> None:
         iter_frames(tmp_path / "absent")
     with pytest.raises(UserError, match="no such log file"):
         read_thermo(tmp_path / "absent")
-    (tmp_path / "dump.gz").write_text("ITEM: TIMESTEP\n")
-    with pytest.raises(UserError, match="gzip"):
-        next(iter_frames(tmp_path / "dump.gz"))
+    for suffix, name in ((".gz", "gzip"), (".zst", "zstd")):
+        for read in (iter_frames, read_thermo):
+            (tmp_path / f"file{suffix}").write_text("ITEM: TIMESTEP\n")
+            with pytest.raises(UserError, match=f"not a readable {name} file"):
+                next(iter(read(tmp_path / f"file{suffix}")))
 
 
 def test_thermo_of_a_real_run(hot_tube: Path) -> None:

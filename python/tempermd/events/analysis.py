@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tempermd import md
+from tempermd.events.clock import Clock
 from tempermd.events.curves import thermo_curves
 from tempermd.events.limits import Thresholds, read_thresholds
 from tempermd.events.minima import SpuriousMinimum
@@ -27,7 +28,7 @@ from tempermd.events.watch import FrameWatch
 from tempermd.md import Quench, Stage
 from tempermd.md.case import DATA
 from tempermd.records import UserError, atomic_write, read_record
-from tempermd.trajectory import Frame, Thermo, iter_frames, read_thermo
+from tempermd.trajectory import Thermo, iter_frames, read_thermo
 
 
 @dataclass
@@ -229,27 +230,20 @@ def _analyse(run: _Run) -> Analysis:
 def _watch(run: _Run) -> FrameWatch:
     """Stream the dump through the detectors of geometry and numbers."""
     watch = FrameWatch(run.limits, Protocol(run.stages), run.elements)
-    reader = iter_frames(run.dump)
+    reader, clock = iter_frames(run.dump), Clock(run.dump, run.timestep_fs)
     try:
         for frame in reader:
-            watch.take(frame, _time_of(frame, run))
+            time_ps = clock.time_ps(frame)
+            if time_ps is not None:
+                watch.take(frame, time_ps)
     except UserError as error:
         if not run.damage_is_noted:
             raise
         run.notes.append(str(error))
     if reader.truncated and watch.times_ps:
         run.notes.append("the last frame of the dump is cut off and was left out")
-    run.notes += watch.notes()
+    run.notes += clock.notes() + watch.notes()
     return watch
-
-
-def _time_of(frame: Frame, run: _Run) -> float:
-    """Return a frame's time in ps, by the dump or by its step."""
-    if frame.time_ps is not None:
-        return frame.time_ps
-    if run.timestep_fs is None:
-        raise UserError(f"{run.dump}: the dump has no times; give the timestep in fs")
-    return frame.step * run.timestep_fs / 1000
 
 
 def _judge_thermo(run: _Run, n_atoms: int) -> tuple[list[Event], dict]:
@@ -263,7 +257,9 @@ def _judge_thermo(run: _Run, n_atoms: int) -> tuple[list[Event], dict]:
     doubt = Uncertainty(limits.uncertainty, timestep_fs)
     for detector in (numbers, temperature, drift, doubt):
         detector.update(run.thermo)
-    if not run.stages:
+    if not len(run.thermo.table([])):
+        run.notes.append("the log has no thermo output: temperature and drift were not judged")
+    elif not run.stages:
         run.notes.append("no target temperature known: temperature and drift were not judged")
     run.notes += drift.notes
     if run.thermo.truncated:

@@ -7,9 +7,7 @@ OpenGL and X11 libraries, while events must be found on any cluster node.
 
 from __future__ import annotations
 
-import gzip
 import re
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -19,6 +17,7 @@ from typing import IO
 import numpy as np
 
 from tempermd.records import UserError
+from tempermd.trajectory.files import damage_as_sentence, open_lines
 from tempermd.trajectory.units import UNIT_FACTORS
 
 
@@ -59,7 +58,7 @@ class Frame:
 
 
 def iter_frames(dump: Path | str) -> FrameReader:
-    """Iterate over the frames of a LAMMPS text dump (plain or .gz), one in memory at a time.
+    """Iterate over the frames of a LAMMPS text dump (plain, .gz or .zst), one in memory at a time.
 
     Parameters
     ----------
@@ -104,17 +103,15 @@ class FrameReader(Iterator[Frame]):
         self._time: float | None = None
         if not path.is_file():
             raise UserError(f"{path}: no such dump file")
-        opener = gzip.open if path.suffix == ".gz" else open
-        self._stream: IO[bytes] = opener(path, "rb")
+        self._stream: IO[bytes] = open_lines(path)
 
     def __next__(self) -> Frame:
         try:
-            frame = self._read_frame()
+            with damage_as_sentence(self.path):
+                frame = self._read_frame()
         except (_CutError, EOFError):
             frame = None
             self.truncated = True
-        except (gzip.BadGzipFile, zlib.error) as error:
-            raise UserError(f"{self.path}: not a readable gzip file ({error})") from None
         if frame is not None:
             self.n_frames += 1
             return frame

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import gzip
 import math
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from tempermd.records import UserError
+from tempermd.trajectory.files import damage_as_sentence, open_lines
 from tempermd.trajectory.units import UNIT_FACTORS
 
 ENERGIES = {"PotEng", "KinEng", "TotEng", "Econserve", "Enthalpy"}
@@ -90,7 +89,7 @@ def read_thermo(log: Path | str) -> Thermo:
     Parameters
     ----------
     log : path
-        A ``log.lammps`` or a saved screen output, plain or .gz.
+        A ``log.lammps`` or a saved screen output, plain, .gz or .zst.
 
     Returns
     -------
@@ -100,13 +99,12 @@ def read_thermo(log: Path | str) -> Thermo:
     if not path.is_file():
         raise UserError(f"{path}: no such log file")
     reader = _LogReader()
-    opener = gzip.open if path.suffix == ".gz" else open
     try:
-        with opener(path, "rt", encoding="utf-8", errors="replace") as stream:
+        with damage_as_sentence(path), open_lines(path) as stream:
             for line in stream:
-                reader.take(line)
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise UserError(f"{path}: not a readable gzip file ({error})") from None
+                reader.take(line.decode("utf-8", errors="replace"))
+    except EOFError:
+        reader.cut = True
     return reader.result()
 
 
@@ -123,6 +121,7 @@ class _LogReader:
         self._minimising = False
         self._error: str | None = None
         self._warnings: list[str] = []
+        self.cut = False
 
     def take(self, line: str) -> None:
         words = line.removeprefix("  -").translate(YAML_MARKS).split()
@@ -191,7 +190,7 @@ class _LogReader:
         self._names, self._rows, self._minimising = None, [], False
 
     def result(self) -> Thermo:
-        truncated = self._names is not None and self._error is None
+        truncated = self.cut or (self._names is not None and self._error is None)
         self._close(finished=False)
         return Thermo(tuple(self._runs), self._error, tuple(self._warnings), truncated)
 

@@ -1,0 +1,70 @@
+"""The time of each frame, also where a dump holds a run that went on, or two runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tempermd.records import UserError
+from tempermd.trajectory import Frame
+
+
+class Clock:
+    """Gives frames their time, which only ever rises.
+
+    A run that went on from a restart repeats steps that the dump has already: those are left
+    out. Where steps begin anew, a second run follows, and its time goes on after the first's.
+
+    Parameters
+    ----------
+    dump : Path
+        For messages.
+    timestep_fs : float or None
+        For dumps without times.
+    """
+
+    def __init__(self, dump: Path, timestep_fs: float | None) -> None:
+        self._dump = dump
+        self._timestep_fs = timestep_fs
+        self._first_step: int | None = None
+        self._last: tuple[int, float] | None = None
+        self._spacing_ps = 0.0
+        self._offset_ps = 0.0
+        self._n_repeated = 0
+        self._n_anew = 0
+
+    def time_ps(self, frame: Frame) -> float | None:
+        """Return the time of the next frame (ps), or None where it repeats what was seen."""
+        own_ps = self._own_ps(frame)
+        if self._last is None or self._first_step is None:
+            self._first_step, self._last = frame.step, (frame.step, own_ps)
+            return own_ps
+        last_step, last_ps = self._last
+        if self._first_step < frame.step <= last_step:
+            self._n_repeated += 1
+            return None
+        if frame.step <= self._first_step:
+            self._n_anew += 1
+            self._first_step = frame.step
+            self._offset_ps = last_ps + self._spacing_ps - own_ps
+        now_ps = own_ps + self._offset_ps
+        if frame.step > last_step:
+            self._spacing_ps = now_ps - last_ps
+        self._last = frame.step, now_ps
+        return now_ps
+
+    def _own_ps(self, frame: Frame) -> float:
+        """Return a frame's time by the dump or by its step."""
+        if frame.time_ps is not None:
+            return frame.time_ps
+        if self._timestep_fs is None:
+            raise UserError(f"{self._dump}: the dump has no times; give the timestep in fs")
+        return frame.step * self._timestep_fs / 1000
+
+    def notes(self) -> list[str]:
+        """Say what was left out or joined."""
+        found = []
+        if self._n_repeated:
+            found.append(f"{self._n_repeated} frames repeat steps and were left out (a restart?)")
+        if self._n_anew:
+            found.append(f"steps begin anew {self._n_anew} times: the runs were joined in time")
+        return found
