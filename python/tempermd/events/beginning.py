@@ -35,8 +35,8 @@ class Beginning:
     @classmethod
     def of(cls, shot: Snapshot) -> Beginning:
         """Take down a snapshot whose numbers are usable."""
-        bodies = shot.clusters.astype(np.int64)
-        return cls(shot.frame, bodies, shot.coordination, shot.bonds)
+        bodies = shot.network.clusters.astype(np.int64)
+        return cls(shot.frame, bodies, shot.network.coordination, shot.bonds)
 
     @property
     def n_bodies(self) -> int:

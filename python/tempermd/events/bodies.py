@@ -10,7 +10,7 @@ from tempermd.events.beginning import Beginning
 from tempermd.events.limits import DetachedLimits
 from tempermd.events.numbers import named
 from tempermd.events.products import Event
-from tempermd.events.snapshot import Snapshot, gap_between
+from tempermd.events.snapshot import PerNetwork, Snapshot, gap_between
 from tempermd.events.spells import SLACK_PS, Spells
 from tempermd.trajectory import Frame
 
@@ -31,6 +31,8 @@ class Detached:
         self._elements = elements or {}
         self._outside = Spells(len(start.bodies))
         self._reported = np.zeros(len(start.bodies), dtype=bool)
+        self._outside_of = PerNetwork(self._find_outside)
+        self._inside = np.empty(0, dtype=bool)
         self._events: list[Event] = []
 
     @property
@@ -40,18 +42,25 @@ class Detached:
 
     def update(self, shot: Snapshot) -> None:
         """Look at one frame."""
-        if shot.bonds is None:
+        if shot.network is None:
             return
-        labels, known = shot.clusters, shot.rows >= 0
-        rows = shot.rows[known]
-        heirs = self._heirs(labels[known], self._start.bodies[rows])
-        inside = np.isin(labels, heirs)
-        outside = self._outside.running  # of an atom that is gone nothing new is known
-        outside[rows] = ~inside[known]
+        outside = self._outside_of(shot)
         self._outside.update(outside, shot.time_ps, shot.frame.step)
         self._reported &= outside
+        if not outside.any():
+            return
+        labels, inside = shot.network.clusters, self._inside
         for label in np.unique(labels[~inside]):
             self._judge(shot, np.flatnonzero(labels == label), np.flatnonzero(inside))
+
+    def _find_outside(self, shot: Snapshot) -> np.ndarray:
+        """Return which atoms of the first frame are in no body's heir, (n,) bool."""
+        labels, known = shot.network.clusters, shot.rows >= 0
+        rows = shot.rows[known]
+        self._inside = np.isin(labels, self._heirs(labels[known], self._start.bodies[rows]))
+        outside = self._outside.running  # of an atom that is gone nothing new is known
+        outside[rows] = ~self._inside[known]
+        return outside
 
     def _heirs(self, labels: np.ndarray, bodies: np.ndarray) -> np.ndarray:
         """Return for each body the label that most of its atoms bear."""

@@ -26,7 +26,7 @@ class Box:
     def update(self, shot: Snapshot) -> None:
         """Look at one frame."""
         step = shot.frame.step
-        if shot.bonds is None or not self._protocol.has_barostat(step):
+        if shot.network is None or not self._protocol.has_barostat(step):
             return
         change = np.linalg.norm(shot.frame.cell, axis=1) / self._lengths_A - 1
         far = self._bonded & (np.abs(change) > self._limits.axial_share)

@@ -10,7 +10,7 @@ from tempermd.events.beginning import Beginning
 from tempermd.events.limits import DanglingLimits, InterwallLimits, OvercoordinatedLimits
 from tempermd.events.numbers import named
 from tempermd.events.products import Event, Severity
-from tempermd.events.snapshot import Snapshot, ids_of_keys, pair_keys
+from tempermd.events.snapshot import PerNetwork, Snapshot, ids_of_keys, pair_keys
 from tempermd.events.spells import SLACK_PS, Spells
 
 CROWDED = 5
@@ -27,16 +27,17 @@ class Overcoordinated:
         self._start = start
         self._crowded = Spells(len(start.bodies))
         self._share = _SharesOfBodies(start)
+        self._fourfold = PerNetwork(lambda shot: self._with_more(shot, 4))
+        self._fivefold = PerNetwork(lambda shot: self._with_more(shot, CROWDED))
         self._events: list[Event] = []
 
     def update(self, shot: Snapshot) -> None:
         """Look at one frame."""
-        if shot.bonds is None:
+        if shot.network is None:
             return
-        more = _more_than_before(shot, self._start)
-        self._look_at_atoms(shot, more & (shot.coordination >= CROWDED))
+        self._look_at_atoms(shot, self._fivefold(shot))
         found = self._share.over(
-            shot, more & (shot.coordination >= 4), self._limits.share, self._limits.lasting_ps
+            shot, self._fourfold(shot), self._limits.share, self._limits.lasting_ps
         )
         for spell in found:
             self._events.append(
@@ -48,15 +49,18 @@ class Overcoordinated:
                 )
             )
 
-    def _look_at_atoms(self, shot: Snapshot, true: np.ndarray) -> None:
-        crowded = np.zeros(len(self._start.bodies), dtype=bool)
-        crowded[shot.rows[true]] = True
+    def _with_more(self, shot: Snapshot, least: int) -> np.ndarray:
+        """Return which of the first atoms have so many bonds and more than then, (n,) bool."""
+        coordination = _coordination_of_first(shot, self._start)
+        return (coordination >= least) & (coordination > self._start.coordination)
+
+    def _look_at_atoms(self, shot: Snapshot, crowded: np.ndarray) -> None:
         self._crowded.update(crowded, shot.time_ps, shot.frame.step)
         new = self._crowded.due(self._limits.lasting_ps, shot.time_ps)
         if not new.any():
             return
         ids = self._start.frame.ids[new].tolist()
-        most = int(shot.coordination[np.isin(shot.frame.ids, ids)].max())
+        most = int(_coordination_of_first(shot, self._start)[new].max())
         step, time_ps = self._crowded.began(new)
         self._events.append(
             Event(
@@ -88,18 +92,24 @@ class Dangling:
             ("warn", limits.warn_share, _SharesOfBodies(start)),
             ("severe", limits.severe_share, _SharesOfBodies(start)),
         ]
+        self._fewer = PerNetwork(self._with_fewer)
         self._events: list[Event] = []
 
     def update(self, shot: Snapshot) -> None:
         """Look at one frame."""
-        if shot.bonds is None:
+        if shot.network is None:
             return
-        fewer = _known(shot) & (shot.coordination < 3)
-        fewer[fewer] = shot.coordination[fewer] < self._start.coordination[shot.rows[fewer]]
+        fewer = self._fewer(shot)
         for severity, limit, shares in self._levels:
             for spell in shares.over(shot, fewer, limit, self._limits.lasting_ps):
                 message = f"{spell.share:.1%} of the atoms of a wall have lost a bond"
                 self._events.append(spell.event("dangling", severity, limit, message))
+
+    def _with_fewer(self, shot: Snapshot) -> np.ndarray:
+        """Return which of the first atoms are there and have fewer bonds than then, (n,) bool."""
+        coordination = _coordination_of_first(shot, self._start)
+        fewer = (coordination < 3) & (coordination < self._start.coordination)
+        return fewer & (coordination >= 0)
 
     def finish(self) -> list[Event]:
         """Return what was found; a warning that became worse is told once, as the worse."""
@@ -115,18 +125,14 @@ class InterwallBond:
         self._start = start
         self._since: dict[int, tuple[float, int]] = {}
         self._reported: set[int] = set()
+        self._between = PerNetwork(self._bonds_between)
         self._events: list[Event] = []
 
     def update(self, shot: Snapshot) -> None:
         """Look at one frame."""
-        if shot.bonds is None or self._start.n_bodies < 2:
+        if shot.network is None or self._start.n_bodies < 2:
             return
-        bonds = shot.bonds
-        ends = shot.rows[np.stack([bonds.first, bonds.second], axis=1)]  # (b, 2)
-        known = (ends >= 0).all(axis=1)
-        bodies = self._start.bodies[ends]
-        between = known & (bodies[:, 0] != bodies[:, 1])
-        keys = pair_keys(shot.frame.ids, bonds)[between].tolist()
+        keys = self._between(shot)
         now = (shot.time_ps, shot.frame.step)
         self._since = {key: self._since.get(key, now) for key in keys}
         for key, (since_ps, since_step) in self._since.items():
@@ -151,6 +157,13 @@ class InterwallBond:
                     shown_step=shot.frame.step,
                 )
             )
+
+    def _bonds_between(self, shot: Snapshot) -> list[int]:
+        network = shot.network
+        ends = shot.rows[np.stack([network.first, network.second], axis=1)]  # (b, 2)
+        bodies = self._start.bodies[ends]
+        between = (ends >= 0).all(axis=1) & (bodies[:, 0] != bodies[:, 1])
+        return pair_keys(shot.frame.ids, network)[between].tolist()
 
     def finish(self) -> list[Event]:
         """Return what was found."""
@@ -190,31 +203,30 @@ class _SharesOfBodies:
         self._start = start
         self._sizes = np.maximum(np.bincount(start.bodies, minlength=start.n_bodies), 1)
         self._spells = Spells(start.n_bodies)
+        self._seen: np.ndarray | None = None
+        self._shares = np.zeros(start.n_bodies)
 
     def over(
         self, shot: Snapshot, true: np.ndarray, limit: float, lasting_ps: float
     ) -> list[_Spell]:
         """Return the spells that are long enough in this frame, each of them once."""
-        atoms = shot.rows[true & (shot.rows >= 0)]
-        shares = np.bincount(self._start.bodies[atoms], minlength=len(self._sizes)) / self._sizes
-        self._spells.update(shares > limit, shot.time_ps, shot.frame.step)
+        if true is not self._seen:
+            bodies = self._start.bodies[true]
+            self._shares = np.bincount(bodies, minlength=len(self._sizes)) / self._sizes
+            self._seen = true
+        self._spells.update(self._shares > limit, shot.time_ps, shot.frame.step)
         found = []
         for body in np.flatnonzero(self._spells.due(lasting_ps, shot.time_ps)):
-            members = atoms[self._start.bodies[atoms] == body]
+            members = true & (self._start.bodies == body)
             ids = self._start.frame.ids[members].tolist()
             step, time_ps = self._spells.began(body)
-            found.append(_Spell(shot, ids, float(shares[body]), step, time_ps, lasting_ps))
+            found.append(_Spell(shot, ids, float(self._shares[body]), step, time_ps, lasting_ps))
         return found
 
 
-def _known(shot: Snapshot) -> np.ndarray:
-    """Which atoms the first frame had, (n,) bool."""
-    return shot.rows >= 0
-
-
-def _more_than_before(shot: Snapshot, start: Beginning) -> np.ndarray:
-    """Which atoms have more bonds than in the first frame, (n,) bool."""
-    known = _known(shot)
-    more = known.copy()
-    more[known] = shot.coordination[known] > start.coordination[shot.rows[known]]
-    return more
+def _coordination_of_first(shot: Snapshot, start: Beginning) -> np.ndarray:
+    """Return the number of bonds of the first frame's atoms, -1 for those that are gone, (n,)."""
+    found = np.full(len(start.coordination), -1)
+    known = shot.rows >= 0
+    found[shot.rows[known]] = shot.network.coordination[known]
+    return found

@@ -112,7 +112,7 @@ class LostAtoms:
         if previous is None:
             self._first_ids = frame.ids
             return
-        if np.array_equal(frame.ids, previous.ids):
+        if frame.ids is previous.ids or np.array_equal(frame.ids, previous.ids):
             return
         lost = np.setdiff1d(previous.ids, frame.ids)
         gained = np.setdiff1d(frame.ids, self._first_ids)

@@ -11,7 +11,7 @@ from tempermd.events.limits import RingLimits
 from tempermd.events.products import Event, Severity
 from tempermd.events.protocol import Protocol
 from tempermd.events.rings import MOST_BONDS, defect_name, groups_of, shortest_rings
-from tempermd.events.snapshot import Snapshot, ids_of_keys, pair_keys
+from tempermd.events.snapshot import PerNetwork, Snapshot, ids_of_keys, pair_keys
 from tempermd.events.spells import SLACK_PS
 
 BOLTZMANN_eV_K = 8.617333262e-5
@@ -30,11 +30,18 @@ class SettledBonds:
         self._lasting_ps = lasting_ps
         self._pending: dict[int, tuple[float, int]] = {}
         self._changed: dict[int, tuple[float, int]] = {}
+        self._seen: np.ndarray | None = None
+        self._different: list[int] = []
         self.last_change_ps = -math.inf
 
     def update(self, keys: np.ndarray, time_ps: float, step: int) -> None:
         """Take in the bonds of a frame."""
-        different = np.setxor1d(self.keys, keys, assume_unique=True).tolist()
+        if keys is not self._seen:
+            self._different = np.setxor1d(self.keys, keys, assume_unique=True).tolist()
+            self._seen = keys
+        if not self._different and not self._pending:
+            return
+        different = self._different
         self._pending = {key: self._pending.get(key, (time_ps, step)) for key in different}
         due = [
             key
@@ -44,6 +51,7 @@ class SettledBonds:
         if not due:
             return
         self.last_change_ps = time_ps
+        self._seen = None
         self.keys = np.setxor1d(self.keys, np.array(due, dtype=np.int64), assume_unique=True)
         for key in due:
             began = self._pending.pop(key)
@@ -84,20 +92,28 @@ class RingChange:
         self._told: dict[str, set[int]] = {}
         self._n_told = 0
         self._dirty = False
+        self._keys = PerNetwork(self._known_keys)
         self._events: list[Event] = []
 
     def update(self, shot: Snapshot) -> None:
         """Look at one frame."""
         self._rate.update(shot.time_ps, self._protocol.target_K(shot.frame.step))
-        if shot.bonds is None or np.mean(shot.coordination > MOST_BONDS) > CROWDED_SHARE:
+        keys = None if shot.network is None else self._keys(shot)
+        if keys is None:
             return
-        known = (shot.rows[shot.bonds.first] >= 0) & (shot.rows[shot.bonds.second] >= 0)
-        keys = pair_keys(shot.frame.ids, shot.bonds[known])
         self._bonds.update(keys, shot.time_ps, shot.frame.step)
         if self._bonds.last_change_ps == shot.time_ps:
             self._dirty = True
         if self._dirty:
             self._census(shot)
+
+    def _known_keys(self, shot: Snapshot) -> np.ndarray | None:
+        """Return the keys of all bonds, or None for a clump that has no rings."""
+        network = shot.network
+        if np.mean(network.coordination > MOST_BONDS) > CROWDED_SHARE:
+            return None
+        known = (shot.rows[network.first] >= 0) & (shot.rows[network.second] >= 0)
+        return pair_keys(shot.frame.ids, network)[known]
 
     def _rings(self) -> list[tuple[int, ...]]:
         """Return all rings of the settled network that are no hexagons, as ids."""

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
+from typing import Generic, TypeVar
 
 import numpy as np
 
 from tempermd.events.limits import BondLimits
 from tempermd.trajectory import Frame
 
+Found = TypeVar("Found")
 FARTHEST_A = 1e12
+SKIN_A = 1.2
+"""How much further pairs are looked for than they matter: 0.6 Å of way for every atom."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,38 @@ class Pairs:
 
 
 @dataclass(frozen=True)
+class Network:
+    """Which atoms are bonded; frames that change nothing share one object.
+
+    Parameters
+    ----------
+    first, second : (b,) int arrays
+        Indices into the frames.
+    n_atoms : int
+    """
+
+    first: np.ndarray
+    second: np.ndarray
+    n_atoms: int
+
+    @cached_property
+    def coordination(self) -> np.ndarray:
+        """Number of bonds of each atom, (n,) int."""
+        ends = np.concatenate([self.first, self.second])
+        return np.bincount(ends, minlength=self.n_atoms)
+
+    @cached_property
+    def clusters(self) -> np.ndarray:
+        """Label of the bonded cluster of each atom, (n,) int."""
+        from scipy.sparse import coo_array
+        from scipy.sparse.csgraph import connected_components
+
+        ones = np.ones(len(self.first))
+        graph = coo_array((ones, (self.first, self.second)), shape=(self.n_atoms, self.n_atoms))
+        return connected_components(graph, directed=False)[1]
+
+
+@dataclass(frozen=True)
 class Snapshot:
     """A frame, its time, its close pairs and its bonds.
 
@@ -47,72 +84,151 @@ class Snapshot:
     time_ps : float
     rows : (n,) int array
         Where each atom stood in the first frame, -1 for ids that it did not have.
-    pairs, bonds : Pairs or None
-        None where the numbers of the frame are unusable. Bonds have hysteresis.
+    pairs : Pairs or None
+        All within the cutoff and some beyond; None where the numbers of the frame are unusable.
+    bonded : (m,) bool array or None
+        Which of the pairs are bonds, with hysteresis.
+    network : Network or None
+        The bonds without their lengths.
     """
 
     frame: Frame
     time_ps: float
     rows: np.ndarray
-    pairs: Pairs | None
-    bonds: Pairs | None
+    pairs: Pairs | None = None
+    bonded: np.ndarray | None = None
+    network: Network | None = None
 
     @cached_property
-    def coordination(self) -> np.ndarray:
-        """Number of bonds of each atom, (n,) int."""
-        ends = np.concatenate([self.bonds.first, self.bonds.second])
-        return np.bincount(ends, minlength=len(self.frame.ids))
+    def bonds(self) -> Pairs:
+        """The pairs that are bonds."""
+        return self.pairs[self.bonded]
 
-    @cached_property
-    def clusters(self) -> np.ndarray:
-        """Label of the bonded cluster of each atom, (n,) int."""
-        from scipy.sparse import coo_array
-        from scipy.sparse.csgraph import connected_components
 
-        n_atoms, bonds = len(self.frame.ids), self.bonds
-        ones = np.ones(len(bonds.first))
-        graph = coo_array((ones, (bonds.first, bonds.second)), shape=(n_atoms, n_atoms))
-        return connected_components(graph, directed=False)[1]
+class PerNetwork(Generic[Found]):
+    """What is worked out from a network, kept for as long as frames share it.
+
+    Parameters
+    ----------
+    work : callable
+        Takes the first snapshot with that network.
+    """
+
+    def __init__(self, work: Callable[[Snapshot], Found]) -> None:
+        self._work = work
+        self._of: Network | None = None
+        self._found: Found
+
+    def __call__(self, shot: Snapshot) -> Found:
+        """Return what is true of this snapshot's network."""
+        if shot.network is not self._of:
+            self._found = self._work(shot)
+            self._of = shot.network
+        return self._found
 
 
 class Snapshots:
     """Makes the frames of one trajectory ready, in their order: bonds need a memory.
 
-    A bond is made at or below one distance and broken at or above another.
+    A bond is made at or below one distance and broken at or above another. Pairs are looked for
+    with a skin, and anew only when atoms have moved through half of it (Verlet, Phys. Rev. 159, 98
+    (1967)): the atoms of a tube vibrate, but stay.
     """
 
     def __init__(self, limits: BondLimits, cutoff_A: float) -> None:
         self._limits = limits
         self._cutoff_A = max(cutoff_A, limits.broken_A)
         self._first_ids: np.ndarray | None = None
-        self._bonded = np.empty(0, dtype=np.int64)
+        self._list: PairList | None = None
+        self._bonded = np.empty(0, dtype=bool)
+        self._network: Network | None = None
+        self._ids = np.empty(0, dtype=np.int64)
+        self._rows = np.empty(0, dtype=np.int64)
+        self._keys = np.empty(0, dtype=np.int64)
 
     def take(self, frame: Frame, time_ps: float) -> Snapshot:
         """Find pairs and bonds, unless a coordinate or the cell is not finite or absurd."""
         if self._first_ids is None:
             self._first_ids = frame.ids
-        rows = _rows_in(self._first_ids, frame.ids)
+        if frame.ids is not self._ids and not np.array_equal(frame.ids, self._ids):
+            self._take_ids(frame.ids)
         # NaN fails the comparison too; squares of larger numbers would overflow
         usable = np.all(np.abs(frame.positions) < FARTHEST_A) and np.all(
             np.abs(frame.cell) < FARTHEST_A
         )
         if not usable or np.linalg.det(frame.cell) <= 0:
-            return Snapshot(frame, time_ps, rows, None, None)
-        pairs = close_pairs(frame, self._cutoff_A)
-        return Snapshot(frame, time_ps, rows, pairs, pairs[self._bonds_among(frame.ids, pairs)])
-
-    def _bonds_among(self, ids: np.ndarray, pairs: Pairs) -> np.ndarray:
-        """Return which pairs are bonded, (m,) bool."""
-        keys = pair_keys(ids, pairs)
-        old = np.isin(keys, self._bonded, assume_unique=True)
+            return Snapshot(frame, time_ps, self._rows)
+        pairs = None if self._list is None else self._list.pairs(frame)
+        if pairs is None:
+            keys = self._bonded_keys()
+            self._list = PairList(frame, self._cutoff_A)
+            pairs = self._list.reference
+            self._bonded = np.isin(pair_keys(self._ids, pairs), keys, assume_unique=True)
+            self._network = None
         bonded = (pairs.distance <= self._limits.made_A) | (
-            old & (pairs.distance < self._limits.broken_A)
+            self._bonded & (pairs.distance < self._limits.broken_A)
         )
-        self._bonded = keys[bonded]
-        return bonded
+        if self._network is None or not np.array_equal(bonded, self._bonded):
+            first, second = pairs.first[bonded], pairs.second[bonded]
+            self._network = Network(first, second, len(frame.ids))
+        self._bonded = bonded
+        return Snapshot(frame, time_ps, self._rows, pairs, bonded, self._network)
+
+    def _take_ids(self, ids: np.ndarray) -> None:
+        """Go on with other atoms: bonds are remembered by ids."""
+        self._keys = self._bonded_keys()
+        self._list = None
+        self._ids, self._rows = ids, _rows_in(self._first_ids, ids)
+
+    def _bonded_keys(self) -> np.ndarray:
+        """Return the keys of the bonds of the frame before."""
+        if self._list is None:
+            return self._keys
+        return pair_keys(self._ids, self._list.reference)[self._bonded]
 
 
-def pair_keys(ids: np.ndarray, pairs: Pairs) -> np.ndarray:
+class PairList:
+    """The pairs of one frame within a cutoff and a skin, good for the frames after it.
+
+    Parameters
+    ----------
+    frame : Frame
+    cutoff_A : float
+    """
+
+    def __init__(self, frame: Frame, cutoff_A: float) -> None:
+        self._cutoff_A = cutoff_A
+        self._frame = frame
+        self._inverse = np.linalg.inv(frame.cell)
+        self._fractional = (frame.positions - frame.origin) @ self._inverse
+        self.reference = close_pairs(frame, cutoff_A + SKIN_A)
+        heights = 1 / np.linalg.norm(self._inverse, axis=0)
+        # in a small cell another image may come nearer than the one in the list
+        self._reusable = bool(np.all(heights[frame.pbc] > 2 * (cutoff_A + SKIN_A)))
+        self._vectors = self.reference.vector @ self._inverse
+
+    def pairs(self, frame: Frame) -> Pairs | None:
+        """Return the pairs as they are in a later frame, or None where some may be missing."""
+        if not self._reusable or not np.array_equal(frame.pbc, self._frame.pbc):
+            return None
+        inverse, strain = self._inverse, 0.0
+        if not np.array_equal(frame.cell, self._frame.cell):
+            inverse = np.linalg.inv(frame.cell)
+            strain = float(np.linalg.norm(self._inverse @ frame.cell - np.eye(3), 2))
+        moved = (frame.positions - frame.origin) @ inverse - self._fractional
+        moved -= np.where(frame.pbc, np.rint(moved), 0.0)
+        moved_A = moved @ frame.cell
+        farthest_A = np.sqrt(np.einsum("ij,ij->i", moved_A, moved_A).max(initial=0.0))
+        if self._cutoff_A * strain + 2 * farthest_A * (1 + strain) > SKIN_A:
+            return None
+        first, second = self.reference.first, self.reference.second
+        vector = self._vectors @ frame.cell if strain else self.reference.vector
+        vector = vector + moved_A[second] - moved_A[first]
+        distance = np.sqrt(np.einsum("ij,ij->i", vector, vector))
+        return Pairs(first, second, distance, vector)
+
+
+def pair_keys(ids: np.ndarray, pairs: Pairs | Network) -> np.ndarray:
     """Return one integer for the two ids of each pair, (m,), since atoms may get lost."""
     return (ids[pairs.first] << 32) + ids[pairs.second]
 

@@ -25,9 +25,13 @@ class Spells:
         self.since_ps = np.full(size, np.nan)
         self.since_step = np.zeros(size, dtype=np.int64)
         self._told = np.zeros(size, dtype=bool)
+        self._any = False
 
     def update(self, holds: np.ndarray, time_ps: float, step: int) -> None:
         """Take in for which of the things the condition holds now, (size,) bool."""
+        was_any, self._any = self._any, bool(holds.any())
+        if not was_any and not self._any:
+            return
         began = holds & np.isnan(self.since_ps)
         self.since_ps[began] = time_ps
         self.since_step[began] = step
@@ -41,6 +45,8 @@ class Spells:
 
     def due(self, least_ps: float, time_ps: float) -> np.ndarray:
         """Return for which the condition has held for so long, each spell once, (size,) bool."""
+        if not self._any:
+            return np.zeros(len(self._told), dtype=bool)
         lasting = time_ps - self.since_ps >= least_ps - SLACK_PS  # NaN compares as false
         new = lasting & ~self._told
         self._told |= new

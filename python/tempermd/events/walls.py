@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from tempermd.events.beginning import Beginning, winding
 from tempermd.events.limits import SeveredLimits, ShapeLimits
 from tempermd.events.products import Event
-from tempermd.events.snapshot import Pairs, Snapshot
-from tempermd.events.spells import Spells
+from tempermd.events.snapshot import Pairs, PerNetwork, Snapshot
+from tempermd.events.spells import SLACK_PS, Spells
 from tempermd.trajectory import Frame
 
 ROUND = 0.2
 """Radii that scatter by less than this share of their mean make a tube of one wall."""
+
+OVAL = 1.2
+"""Opposite walls of a tube that is rounder than this are not near each other."""
 
 
 class Severed:
@@ -27,20 +31,17 @@ class Severed:
         self._limits = limits
         self._start = start
         self._spells = Spells(3 * start.n_bodies)
-        self._seen: tuple[np.ndarray, np.ndarray] | None = None
-        self._wound = start.windings
+        self._wound = PerNetwork(self._windings)
         self._lengths_A = np.linalg.norm(start.frame.cell, axis=1)
         self._began_strain = np.zeros(3 * start.n_bodies)
         self._events: list[Event] = []
 
     def update(self, shot: Snapshot) -> None:
         """Look at one frame."""
-        if shot.bonds is None or not self._start.windings.any():
+        if shot.network is None or not self._start.windings.any():
             return
-        bonds = self._within_bodies(shot)
-        if not self._same(bonds):
-            self._wound = self._windings(shot, bonds)
-        cut = (self._start.windings & ~self._wound).ravel()
+        wound = self._wound(shot)
+        cut = (self._start.windings & ~wound).ravel()
         strain = np.linalg.norm(shot.frame.cell, axis=1) / self._lengths_A - 1  # (3,)
         new = cut & ~self._spells.running
         self._began_strain[new] = np.tile(strain, self._start.n_bodies)[new]
@@ -53,15 +54,9 @@ class Severed:
         bodies = self._start.bodies[ends]
         return shot.bonds[(ends >= 0).all(axis=1) & (bodies[:, 0] == bodies[:, 1])]
 
-    def _same(self, bonds: Pairs) -> bool:
-        """Whether the bonds are those of the frame before: then nothing needs to be followed."""
-        seen, self._seen = self._seen, (bonds.first, bonds.second)
-        return seen is not None and all(
-            np.array_equal(a, b) for a, b in zip(seen, self._seen, strict=True)
-        )
-
-    def _windings(self, shot: Snapshot, bonds: Pairs) -> np.ndarray:
-        by_atom = winding(shot.frame, bonds) & (shot.rows >= 0)[:, None]
+    def _windings(self, shot: Snapshot) -> np.ndarray:
+        """Return whether each body still winds around each axis, (n_bodies, 3) bool."""
+        by_atom = winding(shot.frame, self._within_bodies(shot)) & (shot.rows >= 0)[:, None]
         wound = np.zeros_like(self._start.windings)
         for axis in range(3):
             wound[self._start.bodies[shot.rows[by_atom[:, axis]]], axis] = True
@@ -103,13 +98,30 @@ class CrossSections:
         Mean distance of the wall's atoms from the middle of their slice.
     ellipticity : (k,) array
         Ratio of the longer to the shorter half-axis of each slice, by second moments.
-    width_A : float
-        Least distance of two atoms that face each other across the hollow.
+    number : (n,) int array
+        The slice of each atom.
+    off_A : (n, 2) array
+        Places of the atoms from the middle of their slice.
     """
 
     radius_A: float
     ellipticity: np.ndarray
-    width_A: float
+    number: np.ndarray
+    off_A: np.ndarray
+
+    @cached_property
+    def width_A(self) -> float:
+        """Least distance within a slice of two atoms more than 120 degrees apart."""
+        count = len(self.ellipticity)
+        order = np.argsort(self.number, kind="stable")
+        widths = [np.inf]
+        ends = np.cumsum(np.bincount(self.number, minlength=count))[:-1]
+        for rows in np.split(order, ends):
+            off = self.off_A[rows]
+            unit = off / np.maximum(np.linalg.norm(off, axis=1), 1e-9)[:, None]
+            gaps = np.linalg.norm(off[:, None] - off[None], axis=2)
+            widths.append(gaps[unit @ unit.T < -0.5].min(initial=np.inf))
+        return float(min(widths))
 
 
 def cross_sections(
@@ -144,26 +156,13 @@ def cross_sections(
     mean, spread = (xx + yy) / 2, np.hypot((xx - yy) / 2, xy)
     short = np.sqrt(np.maximum(mean - spread, 1e-12))
     ellipticity = np.where(sizes >= 6, np.sqrt(mean + spread) / short, 1.0)
-    radius_A = float(np.linalg.norm(off, axis=1).mean())
-    return CrossSections(radius_A, ellipticity, _width(number, off, count))
+    radius_A = float(np.sqrt(np.einsum("ij,ij->i", off, off)).mean())
+    return CrossSections(radius_A, ellipticity, number, off)
 
 
 def _means(number: np.ndarray, values: np.ndarray, sizes: np.ndarray) -> np.ndarray:
     sums = [np.bincount(number, weights=column, minlength=len(sizes)) for column in values.T]
     return np.stack(sums, axis=1) / sizes[:, None]
-
-
-def _width(number: np.ndarray, off: np.ndarray, count: int) -> float:
-    """Return the least distance within a slice of two atoms on opposite sides of its middle."""
-    order = np.argsort(number, kind="stable")
-    widths = [np.inf]
-    for rows in np.split(order, np.cumsum(np.bincount(number, minlength=count))[:-1]):
-        distance = np.linalg.norm(off[rows], axis=1)
-        unit = off[rows] / np.maximum(distance, 1e-9)[:, None]
-        opposite = unit @ unit.T < -0.5  # more than 120 degrees apart
-        gaps = np.linalg.norm(off[rows][:, None] - off[rows][None], axis=2)
-        widths.append(gaps[opposite].min(initial=np.inf))
-    return float(min(widths))
 
 
 class Shape:
@@ -175,6 +174,9 @@ class Shape:
         self._spells: dict[str, Spells] = {}
         self._events: list[Event] = []
         self.ellipticity = np.nan
+        # what must last need not be looked at in every frame
+        self._interval_ps = limits.lasting_ps / 5 - SLACK_PS
+        self._last_ps = -np.inf
 
     @property
     def is_judged(self) -> bool:
@@ -182,15 +184,18 @@ class Shape:
         return bool(self._walls)
 
     def update(self, shot: Snapshot) -> None:
-        """Look at one frame; ``ellipticity`` becomes the flattest wall's."""
-        if shot.bonds is None or not self._walls:
-            self.ellipticity = np.nan
+        """Look at one frame, if due; ``ellipticity`` becomes the flattest wall's."""
+        waited_ps = shot.time_ps - self._last_ps
+        if shot.network is None or not self._walls or waited_ps < self._interval_ps:
             return
+        self._last_ps = shot.time_ps
         limits = self._limits
         found = [self._measure(shot, wall) for wall in self._walls]
         middle = np.array([np.median(one.ellipticity) for one in found])
         worst = np.array([one.ellipticity.max() for one in found])
-        width_A = np.array([one.width_A for one in found])
+        width_A = np.array(
+            [one.width_A if one.ellipticity.max() > OVAL else np.inf for one in found]
+        )
         growth = np.array([one.radius_A for one in found]) / self._of_walls("radius_A") - 1
         flat = middle > limits.ellipticity
         near = (width_A < limits.walls_apart_A) & (self._of_walls("width_A") > limits.walls_apart_A)

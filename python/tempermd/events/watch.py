@@ -63,7 +63,7 @@ class FrameWatch:
     def take(self, frame: Frame, time_ps: float) -> None:
         """Look at the next frame."""
         shot = self._snapshots.take(frame, time_ps)
-        if self._start is None and shot.bonds is not None:
+        if self._start is None and shot.network is not None:
             self._begin(shot)
         for detector in (*self._of_numbers, *self._of_atoms, *self._of_structure):
             detector.update(shot)

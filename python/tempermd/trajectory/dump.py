@@ -8,7 +8,7 @@ OpenGL and X11 libraries, while events must be found on any cluster node.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -101,6 +101,9 @@ class FrameReader(Iterator[Frame]):
         self.n_frames = 0
         self._units = "metal"
         self._time: float | None = None
+        self._labels: dict[str, tuple[list[bytes], np.ndarray]] = {}
+        self._sorted_ids: np.ndarray | None = None
+        self._sorting: np.ndarray | None = None
         if not path.is_file():
             raise UserError(f"{path}: no such dump file")
         self._stream: IO[bytes] = open_lines(path)
@@ -172,7 +175,7 @@ class FrameReader(Iterator[Frame]):
         tokens = b" ".join(rows).split()
         if len(tokens) != n_atoms * len(columns):
             raise self._fault(f"{len(columns)} values per atom in the frame of step {step}")
-        table = _Table(columns, tokens, self)
+        table = _Table(columns, tokens, self, self._labels)
         to_ps, to_speed, to_ev = UNIT_FACTORS[self._units]
         cell, origin, pbc = box
         ids = table.integers("id")
@@ -181,23 +184,31 @@ class FrameReader(Iterator[Frame]):
                 f"{self.path}: expected an 'id' column, found {' '.join(columns)}; "
                 "write the dump with 'dump ... custom ... id type x y z'"
             )
-        order = slice(None) if np.all(np.diff(ids) > 0) else np.argsort(ids, kind="stable")
+        order = self._order(ids)
         velocities = table.vectors("vx", "vy", "vz")
         forces = table.vectors("fx", "fy", "fz")
         types, elements = table.integers("type"), table.words("element")
         return Frame(
             step=step,
             time_ps=None if self._time is None else self._time * to_ps,
-            ids=ids[order],
-            positions=self._positions(table, cell, origin)[order],
-            velocities=None if velocities is None else velocities[order] * to_speed,
-            forces=None if forces is None else forces[order] * to_ev,
+            ids=_sorted(ids, order),
+            positions=_sorted(self._positions(table, cell, origin), order),
+            velocities=_sorted(velocities, order, to_speed),
+            forces=_sorted(forces, order, to_ev),
             cell=cell,
             origin=origin,
             pbc=pbc,
-            types=None if types is None else types[order],
-            elements=None if elements is None else elements[order],
+            types=_sorted(types, order),
+            elements=_sorted(elements, order),
         )
+
+    def _order(self, ids: np.ndarray) -> np.ndarray | None:
+        """Return what sorts the ids, None where they are; frames often share one array of ids."""
+        if ids is not self._sorted_ids:
+            in_order = bool(np.all(np.diff(ids) > 0))
+            self._sorted_ids = ids
+            self._sorting = None if in_order else np.argsort(ids, kind="stable")
+        return self._sorting
 
     def _positions(self, table: _Table, cell: np.ndarray, origin: np.ndarray) -> np.ndarray:
         for ending, scaled in (("u", False), ("", False), ("su", True), ("s", True)):
@@ -244,13 +255,35 @@ class FrameReader(Iterator[Frame]):
         return UserError(f"{self.path}: expected {expected} (after {self.n_frames} good frames)")
 
 
-class _Table:
-    """The words of one frame by column; numbers are read only where they are asked for."""
+def _sorted(
+    values: np.ndarray | None, order: np.ndarray | None, factor: float = 1.0
+) -> np.ndarray | None:
+    """Return a column in the order of ids, in our units."""
+    if values is None:
+        return None
+    if order is not None:
+        values = values[order]
+    return values if factor == 1.0 else values * factor
 
-    def __init__(self, columns: list[str], tokens: list[bytes], reader: FrameReader) -> None:
+
+class _Table:
+    """The words of one frame by column; numbers are read only where they are asked for.
+
+    Ids, types and elements seldom change from frame to frame: where their words are those of the
+    frame before, so are their arrays.
+    """
+
+    def __init__(
+        self,
+        columns: list[str],
+        tokens: list[bytes],
+        reader: FrameReader,
+        labels: dict[str, tuple[list[bytes], np.ndarray]],
+    ) -> None:
         self.columns = columns
         self._tokens = tokens
         self._reader = reader
+        self._labels = labels
 
     def _column(self, name: str) -> list[bytes]:
         return self._tokens[self.columns.index(name) :: len(self.columns)]
@@ -262,17 +295,26 @@ class _Table:
             raise self._reader._fault(f"numbers in column {name}: {error}") from None
 
     def integers(self, name: str) -> np.ndarray | None:
-        return self._read(name, np.int64) if name in self.columns else None
+        return self._label(name, lambda: self._read(name, np.int64))
+
+    def words(self, name: str) -> np.ndarray | None:
+        return self._label(name, lambda: np.array([word.decode() for word in self._column(name)]))
+
+    def _label(self, name: str, read: Callable[[], np.ndarray]) -> np.ndarray | None:
+        if name not in self.columns:
+            return None
+        words = self._column(name)
+        if name not in self._labels or self._labels[name][0] != words:
+            self._labels[name] = words, read()
+        return self._labels[name][1]
 
     def vectors(self, *names: str) -> np.ndarray | None:
         if not set(names) <= set(self.columns):
             return None
-        return np.stack([self._read(name, np.float64) for name in names], axis=1)  # (n, 3)
-
-    def words(self, name: str) -> np.ndarray | None:
-        if name not in self.columns:
-            return None
-        return np.array([word.decode() for word in self._column(name)])
+        found = np.empty((len(self._tokens) // len(self.columns), len(names)))
+        for number, name in enumerate(names):
+            found[:, number] = self._read(name, np.float64)
+        return found
 
 
 def _box(words: list[str], bounds: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
