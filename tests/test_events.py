@@ -499,7 +499,7 @@ def test_frames_that_a_restart_repeats_are_left_out(tmp_path: Path) -> None:
 
 
 def test_second_run_in_one_dump_goes_on_in_time(tmp_path: Path) -> None:
-    """An atom that is outside at the end of the first run and the begin of the second is detached."""
+    """An atom outside at the end of the first run and at the start of the second is detached."""
     first, second = excursion([0] * 7 + [4] * 3), excursion([4] * 3 + [0] * 7)
     analysis = analyse(tmp_path, [*first, *second])
     assert [event.kind for event in analysis.events] == ["detached"]

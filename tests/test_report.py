@@ -16,7 +16,6 @@ from tempermd.records import read_record
 from tempermd.report import (
     Summary,
     Table,
-    clopper_pearson,
     pictures,
     summarise,
     summary_text,
@@ -94,19 +93,6 @@ def report_folder(many: list[Analysis], tmp_path_factory: pytest.TempPathFactory
     )
     write_report(many, folder, tables=[table], provenance={"spec": "demo.toml"})
     return folder
-
-
-@pytest.mark.parametrize(
-    ("successes", "trials", "low", "high"),
-    [
-        (5, 5, 0.025 ** (1 / 5), 1.0),  # closed forms at the ends
-        (0, 7, 0.0, 1 - 0.025 ** (1 / 7)),
-        (4, 10, 0.1216, 0.7376),  # tables of Clopper and Pearson
-        (0, 0, 0.0, 1.0),
-    ],
-)
-def test_clopper_pearson(successes: int, trials: int, low: float, high: float) -> None:
-    assert clopper_pearson(successes, trials) == pytest.approx((low, high), abs=5e-5)
 
 
 def test_verdicts_and_their_denominators(many: list[Analysis], clean: Analysis) -> None:

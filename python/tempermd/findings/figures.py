@@ -11,8 +11,9 @@ from tempermd.findings.curves import REFERENCE, TEST, CurvePoint, FactorPoint
 from tempermd.findings.drawing import Palette, Trace, asymmetric, bars, log_axis, rounded
 from tempermd.findings.rows import Arm, Quantity
 from tempermd.findings.statistics import Factor
-from tempermd.findings.survival import FateOfArm, SurvivalCurve
+from tempermd.findings.survival import FateOfArm
 from tempermd.pages import Figure, number_text
+from tempermd.report import SurvivalCurve
 
 NAMES: dict[Quantity, str] = {"forces": "Force RMSE", "energy": "Energy RMSE"}
 UNITS: dict[Quantity, str] = {"forces": "eV/Å", "energy": "meV/atom"}

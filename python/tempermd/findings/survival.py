@@ -3,30 +3,14 @@
 from __future__ import annotations
 
 import re
-import warnings
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
-
-import numpy as np
 
 from tempermd.findings.curves import REFERENCE, arms, errors_by_size, rows_of, targets
 from tempermd.findings.rows import Fate, Row, Study
-from tempermd.findings.statistics import CONFIDENCE, Estimate, estimate
+from tempermd.findings.statistics import Estimate, estimate
 from tempermd.records import Spec
-from tempermd.report import clopper_pearson
-
-if TYPE_CHECKING:
-    from scipy.stats import CensoredData
-
-
-class SurvivalCurve(Spec):
-    """Kaplan-Meier's estimate: a step at each time; None where the interval is not defined."""
-
-    times_ps: list[float]
-    survival: list[float]
-    low: list[float | None]
-    high: list[float | None]
+from tempermd.report import Life, SurvivalCurve, clopper_pearson, kaplan_meier, log_rank
 
 
 class FateOfArm(Spec):
@@ -86,8 +70,9 @@ def _fate(own: list[Row], others: list[Row], temperature_K: float, reference: st
     driven = [runs_of_one for runs_of_one in models if runs_of_one]
     whole = sum(not any(run.failed for run in runs_of_one) for runs_of_one in driven)
     models_low, models_high = clopper_pearson(whole, len(driven))
-    curve = kaplan_meier(runs)
+    curve = kaplan_meier(lives_of(runs))
     low, high = curve.low[-1], curve.high[-1]
+    against = log_rank(lives_of(runs), lives_of(_runs(others, temperature_K)))
     is_reference = own[0].arm.name == reference
     return FateOfArm(
         target=own[0].target,
@@ -111,7 +96,7 @@ def _fate(own: list[Row], others: list[Row], temperature_K: float, reference: st
         models_low=models_low,
         models_high=models_high,
         first_events=_first_events(runs),
-        p_against=None if is_reference else log_rank(runs, _runs(others, temperature_K)),
+        p_against=None if is_reference or against is None else against.p,
         reference=reference,
     )
 
@@ -143,49 +128,6 @@ def _kind(run: Fate) -> str:
     return re.sub(r" [0-9.]+$", "", first).replace("_", " ")
 
 
-def kaplan_meier(runs: Sequence[Fate]) -> SurvivalCurve:
-    """Return Kaplan and Meier's estimate with Greenwood's interval on log(-log) survival.
-
-    Kaplan and Meier, J. Am. Stat. Assoc. 53, 457 (1958), as scipy.stats.ecdf computes it. The
-    interval is not defined where survival is 0 or 1.
-    """
-    from scipy.stats import ecdf
-
-    found = ecdf(_censored(runs)).sf
-    with warnings.catch_warnings():  # scipy says by a warning that an interval is not defined
-        warnings.simplefilter("ignore", RuntimeWarning)
-        interval = found.confidence_interval(CONFIDENCE, method="log-log")
-    return SurvivalCurve(
-        times_ps=[0.0, *found.quantiles.tolist()],
-        survival=[1.0, *found.probabilities.tolist()],
-        low=[None, *_or_none(interval.low.probabilities)],
-        high=[None, *_or_none(interval.high.probabilities)],
-    )
-
-
-def _or_none(values: np.ndarray) -> list[float | None]:
-    return [float(value) if np.isfinite(value) else None for value in values]
-
-
-def log_rank(runs: Sequence[Fate], others: Sequence[Fate]) -> float | None:
-    """Return the two-sided p of the log-rank test; None where nothing failed or ran.
-
-    Mantel, Cancer Chemother. Rep. 50, 163 (1966), as scipy.stats.logrank computes it.
-    """
-    from scipy.stats import logrank
-
-    if not runs or not others or not any(run.failed for run in [*runs, *others]):
-        return None
-    with warnings.catch_warnings():  # 0 / 0 where all fail at one time: no test is possible
-        warnings.simplefilter("ignore", RuntimeWarning)
-        p = float(logrank(_censored(runs), _censored(others)).pvalue)
-    return p if np.isfinite(p) else None
-
-
-def _censored(runs: Sequence[Fate]) -> CensoredData:
-    from scipy.stats import CensoredData
-
-    return CensoredData(
-        uncensored=[run.time_ps for run in runs if run.failed],
-        right=[run.time_ps for run in runs if not run.failed],
-    )
+def lives_of(runs: Sequence[Fate]) -> list[Life]:
+    """Return how long each run went, and whether it failed then."""
+    return [Life(run.time_ps, run.failed) for run in runs]

@@ -10,9 +10,9 @@ from pydantic import BaseModel, ConfigDict
 
 from tempermd.events import Analysis, Event
 from tempermd.records import Record
+from tempermd.report.survival import clopper_pearson
 
 Verdict = Literal["PASS", "WARN", "FAIL", "INCONCLUSIVE"]
-CONFIDENCE = 0.95
 
 
 class ModelVerdict(BaseModel):
@@ -63,30 +63,6 @@ class Summary(Record):
     survival: list[SurvivalCell]
     n_runs: int
     total_ps: float
-
-
-def clopper_pearson(successes: int, trials: int) -> tuple[float, float]:
-    """Return the exact two-sided 95 % interval of a probability.
-
-    Clopper and Pearson, Biometrika 26, 404 (1934), by quantiles of the beta distribution.
-
-    Parameters
-    ----------
-    successes, trials : int
-
-    Returns
-    -------
-    low, high : float
-    """
-    from scipy.stats import beta
-
-    if trials == 0:
-        return 0.0, 1.0
-    tail = (1 - CONFIDENCE) / 2
-    failures = trials - successes
-    low = beta.ppf(tail, successes, failures + 1) if successes else 0.0
-    high = beta.ppf(1 - tail, successes + 1, failures) if failures else 1.0
-    return float(low), float(high)
 
 
 def summarise(analyses: Sequence[Analysis]) -> Summary:
