@@ -69,12 +69,13 @@ def test_nanotube_writes_all_products(control: Path) -> None:
     head = (control / "trajectory.lammpstrj").read_text()[:600]
     assert "ITEM: UNITS\nmetal" in head
     assert "ITEM: TIME\n" in head
-    assert "ITEM: ATOMS id type x y z vx vy vz" in head
+    assert "ITEM: ATOMS id type x y z vx vy vz fx fy fz" in head
 
 
 def test_nanotube_prints_the_thermo_of_the_contract(control: Path) -> None:
     names, rows = thermo(control / "log.lammps")
-    assert names == ["Step", "Time", "Temp", "PotEng", "KinEng", "TotEng", "Econserve", "Press"]
+    energies = ["PotEng", "KinEng", "TotEng", "Econserve"]
+    assert names == ["Step", "Time", "Temp", *energies, "Press", "Pzz", "Lz"]
     assert rows[-1, 0] == 3000
     assert rows[-1, 1] == pytest.approx(1.5)  # ps
     assert np.isfinite(rows).all()
@@ -210,6 +211,70 @@ def test_the_shipped_tube_is_what_its_head_says() -> None:
     np.testing.assert_allclose(shipped.positions, expected.positions, atol=1e-9)
     np.testing.assert_allclose(shipped.cell.lengths(), expected.cell.lengths())
     assert md.data_elements(TUBE) == ["C"]
+
+
+def pairs_of(log: Path, *wanted: str) -> np.ndarray:
+    """Return the named columns of a log, (rows, columns)."""
+    names, rows = thermo(log)
+    return rows[:, [names.index(name) for name in wanted]]
+
+
+@pytest.mark.parametrize("rate", [0.05, -0.05])
+def test_pull_strains_the_box_at_its_rate_and_atoms_with_it(tmp_path: Path, rate: float) -> None:
+    run_input("pull.in", tmp_path, potential="lcbop", rate=rate, ramp=200, steps=1600)
+    time_ps, length_A, pressure_bar = pairs_of(tmp_path / "log.lammps", "Time", "Lz", "Pzz").T
+    strain = length_A / length_A[0] - 1
+    np.testing.assert_allclose(strain, rate * np.maximum(time_ps - 0.1, 0), atol=1e-9)
+    # a pulled tube pulls back, a pressed one pushes: pressure has the other sign
+    late, early = strain[-20:].mean(), pressure_bar[:20].mean()
+    assert np.sign(pressure_bar[-20:].mean() - early) == -np.sign(late)
+    # the eight planes of atoms are still evenly spread over the box
+    along = frames_of(tmp_path / "trajectory.lammpstrj")[1800][:, 4]
+    assert abs(np.exp(2j * np.pi * 8 * along / length_A[-1]).mean()) > 0.9
+
+
+def test_npt_lets_the_axis_go_where_it_is_not_stressed(tmp_path: Path) -> None:
+    """A tube that was built 3 % too long comes back."""
+    long = tmp_path / "long.data"
+    lengths = re.compile(r"^0\.0 +(\S+) +zlo zhi", re.MULTILINE)
+    text = TUBE.read_text()
+    assert lengths.search(text), text[:300]
+    built = float(lengths.search(text)[1])
+    text = lengths.sub(f"0.0 {1.03 * built} zlo zhi", text)
+    long.write_text(text)
+    run_input("npt.in", tmp_path, potential="lcbop", data=long, T=300, pdamp=0.2, steps=4000)
+    length_A = pairs_of(tmp_path / "log.lammps", "Lz")[:, 0]
+    assert length_A[0] == pytest.approx(1.03 * built)
+    assert length_A[-200:].mean() == pytest.approx(built, rel=0.01)
+
+
+def test_knock_on_gives_one_atom_its_energy_and_keeps_it(tmp_path: Path) -> None:
+    run_input(
+        "knock_on.in", tmp_path, potential="lcbop", energy=12, ramp=100, steps=1000, every=100
+    )
+    kinetic_eV, total_eV = pairs_of(tmp_path / "log.lammps", "KinEng", "TotEng").T
+    assert kinetic_eV[10] - kinetic_eV[9] == pytest.approx(12.0, abs=1.0)  # at 300 K
+    after = frames_of(tmp_path / "trajectory.lammpstrj")[200]
+    own_eV = 0.5 * 12.011 * 1.0364269e-4 * np.sum(after[:, 5:8] ** 2, axis=1)
+    assert np.argmax(own_eV) == 0
+    assert kinetic_eV[-1] < kinetic_eV[10] - 3  # it has paid for bonds
+    assert np.ptp(total_eV[10:]) < 0.02
+
+
+def test_guard_stops_a_run_at_its_first_violation(make_model, tmp_path: Path) -> None:
+    text = run_input(
+        "nanotube.in",
+        tmp_path,
+        expect=1,
+        model=make_model(),
+        T=300,
+        ramp=0,
+        steps=100,
+        guard=10,
+        force=1e-6,
+    )
+    assert "nequip_guard.0.lammpstrj" in {path.name for path in tmp_path.iterdir()}, text[-500:]
+    assert "force" in text
 
 
 def test_every_input_script_is_run_by_a_test() -> None:

@@ -103,6 +103,27 @@ def test_stages_cover_the_run_without_empty_ones() -> None:
     assert [stage.kind for stage in lcbop_case(ramp_steps=0).stages] == ["hold"]
 
 
+@pytest.mark.parametrize(
+    ("changes", "kinds", "box", "breaks"),
+    [
+        ({}, ["ramp", "hold"], "fixed", False),
+        ({"protocol": "pull", "strain_per_ps": 0.02}, ["hold", "hold"], "deformed", True),
+        ({"protocol": "npt"}, ["ramp", "hold"], "barostat", False),
+        ({"protocol": "knock_on", "knock_eV": 10.0}, ["hold", "free"], "fixed", True),
+    ],
+)
+def test_every_protocol_runs_and_has_its_stages(
+    changes: dict, kinds: list[str], box: str, breaks: bool, tmp_path: Path
+) -> None:
+    case = lcbop_case(quench_frames=0, **changes)
+    first, second = case.stages
+    assert [first.kind, second.kind] == kinds
+    assert (first.box, first.breaks) == ("fixed", False)
+    assert (second.box, second.breaks) == (box, breaks)
+    assert md.run(case, tmp_path).outcome == "finished"
+    assert len({case.id, lcbop_case(quench_frames=0).id}) == 1 + bool(changes)
+
+
 # healthy runs
 
 

@@ -259,8 +259,8 @@ def _judge_thermo(run: _Run, n_atoms: int) -> tuple[list[Event], dict]:
         detector.update(run.thermo)
     if not len(run.thermo.table([])):
         run.notes.append("the log has no thermo output: temperature and drift were not judged")
-    elif not run.stages:
-        run.notes.append("no target temperature known: temperature and drift were not judged")
+    elif not any(stage.kind != "free" for stage in run.stages):
+        run.notes.append("no target temperature known: the temperature was not judged")
     run.notes += drift.notes
     if run.thermo.truncated:
         run.notes.append("the log is cut off inside a run")

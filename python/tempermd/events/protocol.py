@@ -27,7 +27,7 @@ class Protocol:
     def target_K(self, step: int) -> float | None:
         """Return the target temperature at a step; None where no thermostat is known of."""
         stage = self.stage(step)
-        if stage is None:
+        if stage is None or stage.kind == "free":
             return None
         length = max(stage.last_step - stage.first_step, 1)
         rise = stage.stop_temperature_K - stage.start_temperature_K

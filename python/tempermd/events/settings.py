@@ -13,20 +13,26 @@ USUAL_DAMPING_FS = 100.0
 
 
 def stages_from_log(thermo: Thermo | None) -> list[Stage]:
-    """Read ramps and holds from the thermostats that a log echoes."""
+    """Read ramps, holds and runs without a thermostat from the fixes that a log echoes.
+
+    What a box was deformed by is taken to be meant to break.
+    """
     stages = []
     for run in thermo.runs if thermo is not None else ():
         steps = run.columns.get("Step", np.empty(0))
-        if run.minimised or run.thermostat is None or len(steps) < 2:
+        if run.minimised or len(steps) < 2:
             continue
-        start_K, stop_K, _ = run.thermostat
+        start_K, stop_K, _ = run.thermostat or (0.0, 0.0, 0.0)
+        kind = "free" if run.thermostat is None else "hold" if start_K == stop_K else "ramp"
         stages.append(
             Stage(
-                kind="hold" if start_K == stop_K else "ramp",
+                kind=kind,
                 first_step=int(steps[0]),
                 last_step=int(steps[-1]),
                 start_temperature_K=start_K,
                 stop_temperature_K=stop_K,
+                box=run.box,
+                breaks=run.box == "deformed",
             )
         )
     return stages

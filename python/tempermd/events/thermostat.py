@@ -40,6 +40,8 @@ def target_band(
     target = np.full(len(steps), np.nan)
     lagged = np.full(len(steps), np.nan)
     for stage in stages:
+        if stage.kind == "free":
+            continue
         rows = (steps >= stage.first_step) & (steps <= stage.last_step)
         length = max(stage.last_step - stage.first_step, 1)
         part = (steps[rows] - stage.first_step) / length
@@ -112,6 +114,8 @@ class Temperature:
         wait_ps = self._limits.equilibration_damping_times * self._damping_ps
         settled = np.zeros(len(steps), dtype=bool)
         for stage in self._stages:
+            if stage.kind == "free":
+                continue
             wait = wait_ps * 1000 / self._timestep_fs if stage.kind == "hold" else 0.0
             settled |= (steps >= stage.first_step + wait) & (steps <= stage.last_step)
         return settled
@@ -188,7 +192,10 @@ class Temperature:
 
 
 class EnergyDrift:
-    """Slope of the conserved energy in each hold, by least squares."""
+    """Slope of the conserved energy in each hold and free run at a fixed box, by least squares.
+
+    Econserve, or the total energy of a free run whose log has no Econserve.
+    """
 
     def __init__(
         self, limits: DriftLimits, stages: Sequence[Stage], n_atoms: int, timestep_fs: float
@@ -203,7 +210,7 @@ class EnergyDrift:
     def update(self, thermo: Thermo) -> None:
         """Look at all lines of a log."""
         for stage in self._stages:
-            if stage.kind == "hold":
+            if stage.kind != "ramp" and stage.box == "fixed":
                 self._judge(thermo, stage)
 
     def _judge(self, thermo: Thermo, stage: Stage) -> None:
@@ -247,6 +254,8 @@ def hold_energies(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return times (m,) in ps and conserved energies (m,) in eV/atom of a stage, finite only."""
     table = thermo.table(["Econserve"])
+    if stage.kind == "free" and not np.isfinite(table[:, 1]).any():
+        table = thermo.table(["TotEng"])
     rows = (table[:, 0] >= stage.first_step) & (table[:, 0] <= stage.last_step)
     table = table[rows & np.isfinite(table[:, 1])]
     return table[:, 0] * timestep_ps, table[:, 1] / n_atoms

@@ -17,6 +17,7 @@ from tempermd.md.case import (
     DUMP,
     LOG,
     MODEL,
+    PROTOCOLS,
     Case,
     Stage,
     environment,
@@ -42,6 +43,7 @@ KILLING_SIGNALS = (signal.SIGINT, signal.SIGKILL, signal.SIGTERM, signal.SIGXCPU
 __all__ = [
     "DUMP",
     "LOG",
+    "PROTOCOLS",
     "QUENCH",
     "RESULT",
     "Case",
@@ -173,7 +175,7 @@ def _run_attempt(case: Case, attempt: Path) -> RunResult:
     (attempt / DATA).symlink_to(Path(case.structure).resolve())
     if case.model is not None:
         (attempt / MODEL).symlink_to(Path(case.model).resolve())
-    script = lmp.inputs_folder() / "nanotube.in"
+    script = lmp.inputs_folder() / PROTOCOLS[case.protocol].script
     arguments = ["-in", str(script), "-log", LOG, *lammps_arguments(case, DATA, MODEL)]
     process = lmp.run_process(arguments, cwd=attempt, env=environment())
     (attempt / "screen.txt").write_text(process.stdout_tail)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from pydantic import Field, PositiveFloat, PositiveInt
 
@@ -17,27 +17,58 @@ MODEL = "model.nequip.pth"
 """Names inside an attempt; short ones, so that LAMMPS never meets a path with a space."""
 
 
+Box = Literal["fixed", "barostat", "deformed"]
+
+
 class Stage(Spec):
     """A part of a run in which the target temperature is constant or linear in time.
 
-    ``breaks`` says that the structure is meant to take damage: that is no fault of a model then.
+    A free one has no thermostat: its energy is conserved, its temperature is its own. ``breaks``
+    says that the structure is meant to take damage: that is no fault of a model then.
     """
 
-    kind: Literal["ramp", "hold"]
+    kind: Literal["ramp", "hold", "free"]
     first_step: int
     last_step: int
     start_temperature_K: float
     stop_temperature_K: float
-    box: Literal["fixed", "barostat", "deformed"] = "fixed"
+    box: Box = "fixed"
     breaks: bool = False
+
+
+class Protocol(NamedTuple):
+    """An input script, and what its second part does to the structure."""
+
+    script: str
+    box: Box = "fixed"
+    breaks: bool = False
+    from_target: bool = False
+    """Whether the first part is at the target temperature already."""
+
+
+PROTOCOLS = {
+    "heat": Protocol("nanotube.in"),
+    "pull": Protocol("pull.in", box="deformed", breaks=True, from_target=True),
+    "npt": Protocol("npt.in", box="barostat"),
+    "knock_on": Protocol("knock_on.in", breaks=True, from_target=True),
+}
 
 
 class Case(Spec):
     """Everything that decides how a run goes: potential, tube, protocol and seed.
 
-    Steps count timesteps of the run, from 0. Names and paths of files are for the reader;
-    the identity of a case comes from their contents.
+    Steps count timesteps of the run, from 0. A run has two parts: ``ramp_steps`` to the target
+    temperature (or at it, where the protocol says so), then ``hold_steps`` in which the protocol
+    happens. Names and paths of files are for the reader; the identity of a case comes from their
+    contents.
     """
+
+    protocol: Literal["heat", "pull", "npt", "knock_on"] = "heat"
+    strain_per_ps: float = Field(default=0.0, description="of a pull; negative: compression")
+    knock_eV: float = Field(default=0.0, ge=0, description="kinetic energy given to an atom")
+    knock_atom: PositiveInt = 1
+    knock_along: tuple[float, float, float] = (1.0, 0.0, 0.0)
+    guard_every: int = Field(default=0, ge=0, description="steps between looks; 0: no guard")
 
     potential: Literal["nequip", "lcbop"] = "nequip"
     model: str | None = None
@@ -63,21 +94,30 @@ class Case(Spec):
         return self.ramp_steps + self.hold_steps
 
     @property
+    def start_K(self) -> float:
+        """Temperature in the beginning."""
+        at_once = PROTOCOLS[self.protocol].from_target
+        return self.temperature_K if at_once else self.start_temperature_K
+
+    @property
     def stages(self) -> list[Stage]:
-        """The ramp and the hold, where they have any steps."""
+        """Both parts, where they have any steps."""
+        protocol = PROTOCOLS[self.protocol]
         ramp = Stage(
-            kind="ramp",
+            kind="ramp" if self.start_K != self.temperature_K else "hold",
             first_step=0,
             last_step=self.ramp_steps,
-            start_temperature_K=self.start_temperature_K,
+            start_temperature_K=self.start_K,
             stop_temperature_K=self.temperature_K,
         )
         hold = Stage(
-            kind="hold",
+            kind="free" if self.protocol == "knock_on" else "hold",
             first_step=self.ramp_steps,
             last_step=self.planned_steps,
             start_temperature_K=self.temperature_K,
             stop_temperature_K=self.temperature_K,
+            box=protocol.box,
+            breaks=protocol.breaks,
         )
         return [stage for stage in (ramp, hold) if stage.last_step > stage.first_step]
 
@@ -89,13 +129,13 @@ class Case(Spec):
 
 
 def lammps_arguments(case: Case, data: str, model: str) -> list[str]:
-    """Return the options that make ``lmp -in nanotube.in`` run this case.
+    """Return the options that make the protocol's input script run this case.
 
     ``data`` and ``model`` are the names of the files as seen from where it will run.
     """
     variables = {
         **potential_variables(case, data, model),
-        "T0": f"{case.start_temperature_K:.10g}",
+        "T0": f"{case.start_K:.10g}",
         "T": f"{case.temperature_K:.10g}",
         "ramp": str(case.ramp_steps),
         "steps": str(case.hold_steps),
@@ -104,7 +144,15 @@ def lammps_arguments(case: Case, data: str, model: str) -> list[str]:
         "seed": str(case.seed),
         "every": str(case.dump_every),
         "thermo": str(case.thermo_every),
+        "guard": str(case.guard_every),
     }
+    if case.protocol == "pull":
+        variables["rate"] = f"{case.strain_per_ps:.10g}"
+    if case.protocol == "knock_on":
+        variables |= {"energy": f"{case.knock_eV:.10g}", "atom": str(case.knock_atom)}
+        variables |= {
+            f"u{axis}": f"{u:.10g}" for axis, u in zip("xyz", case.knock_along, strict=True)
+        }
     return as_options(variables)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -32,6 +33,8 @@ class ThermoRun:
         As set before this block, where the log echoes it.
     thermostat : (start_K, stop_K, damping_ps) or None
         Of the fix nvt, npt, temp/csvr or langevin that was active.
+    box : "fixed", "barostat" or "deformed"
+        By the fixes npt, nph, press/berendsen, or deform.
     """
 
     columns: dict[str, np.ndarray]
@@ -39,6 +42,7 @@ class ThermoRun:
     minimised: bool
     timestep_fs: float | None
     thermostat: tuple[float, float, float] | None
+    box: Literal["fixed", "barostat", "deformed"] = "fixed"
 
 
 @dataclass(frozen=True)
@@ -118,6 +122,7 @@ class _LogReader:
         self._units = "metal"
         self._timestep: float | None = None
         self._thermostats: dict[str, tuple[float, float, float]] = {}
+        self._boxes: dict[str, Literal["barostat", "deformed"]] = {}
         self._minimising = False
         self._error: str | None = None
         self._warnings: list[str] = []
@@ -157,13 +162,18 @@ class _LogReader:
             self._minimising = words[0] == "minimize"
         elif words[0] == "unfix" and len(words) == 2:
             self._thermostats.pop(words[1], None)
+            self._boxes.pop(words[1], None)
         elif words[0] == "timestep" and len(words) == 2:
             self._timestep = _as_float(words[1]) or self._timestep
-        elif words[0] == "fix" and len(words) > 6:
+        elif words[0] == "fix" and len(words) > 4:
             self._take_fix(words[1], words[3], words[4:])
 
     def _take_fix(self, name: str, style: str, arguments: list[str]) -> None:
         style = style.removesuffix("/omp")
+        if style in ("npt", "nph", "press/berendsen", "press/langevin"):
+            self._boxes[name] = "barostat"
+        elif style == "deform":
+            self._boxes[name] = "deformed"
         if style in ("nvt", "npt") and "temp" in arguments:
             arguments = arguments[arguments.index("temp") + 1 :]
         elif style not in ("temp/csvr", "temp/csld", "temp/berendsen", "langevin"):
@@ -185,7 +195,8 @@ class _LogReader:
             columns[name] = values * factor
         timestep_fs = None if self._timestep is None else self._timestep * to_ps * 1000
         thermostat = next(iter(self._thermostats.values()), None)
-        run = ThermoRun(columns, finished, self._minimising, timestep_fs, thermostat)
+        box = next(iter(self._boxes.values()), "fixed")
+        run = ThermoRun(columns, finished, self._minimising, timestep_fs, thermostat, box)
         self._runs.append(run)
         self._names, self._rows, self._minimising = None, [], False
 
