@@ -12,8 +12,11 @@ from tempermd.cli.application import Workers, app
 
 @app.command()
 def robustness(
-    models: Annotated[list[Path], typer.Argument(help="Deployed models (*.nequip.pth).")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The folder of the report.")],
+    models: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Deployed models (*.nequip.pth); none with --control alone."),
+    ] = None,
     structure: Annotated[
         list[Path] | None,
         typer.Option(help="LAMMPS data file or any format of ASE; the shipped tube if none."),
@@ -37,7 +40,7 @@ def robustness(
     from tempermd.records import parse_spec
 
     raw = {
-        "models": [str(path) for path in models],
+        "models": [str(path) for path in models or []],
         "temperatures_K": temperature or [3000.0],
         "seeds": seed or [1, 2],
         "ramp_ps": ramp_ps,

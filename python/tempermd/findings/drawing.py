@@ -1,64 +1,16 @@
-"""What the figures of a study share: colours of arms, bands, error bars, logarithmic axes."""
+"""What the figures of a study share: error bars and logarithmic axes."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from tempermd.findings.curves import REFERENCE
 from tempermd.findings.statistics import Estimate
+from tempermd.pages.palette import rounded
 
-Trace = dict[str, Any]
-
-GREY = (123, 135, 148)
-COLOURS = [
-    (74, 134, 184),
-    (194, 112, 61),
-    (79, 154, 107),
-    (150, 115, 185),
-    (184, 87, 122),
-    (138, 143, 60),
-    (90, 165, 181),
-    (125, 106, 90),
-]
-"""Of arms, seen on white and on black; a band needs its line's colour, so arms name their own."""
-DASHES = ("solid", "dash", "dot", "dashdot")
 FINE = (1, 1.2, 1.5, 2, 2.5, 3, 3.5, 4, 5, 6, 7, 8, 9)
 COARSE = (1, 1.5, 2, 3, 4, 5, 7)
-
-
-class Palette:
-    """A colour and a dash for every arm, the same in all figures; grey is the reference."""
-
-    def __init__(self, arms: Iterable[str], reference: str = REFERENCE) -> None:
-        others = [arm for arm in dict.fromkeys(arms) if arm != reference]
-        self._colours = {arm: COLOURS[k % len(COLOURS)] for k, arm in enumerate(others)}
-        self._dashes = {arm: DASHES[k // len(COLOURS) % 4] for k, arm in enumerate(others)}
-
-    def colour(self, arm: str, opacity: float = 1.0) -> str:
-        """Return the CSS colour of an arm."""
-        red, green, blue = self._colours.get(arm, GREY)
-        return f"rgba({red},{green},{blue},{opacity:g})"
-
-    def line(self, arm: str) -> dict[str, Any]:
-        """Return the line of an arm."""
-        return {"color": self.colour(arm), "dash": self._dashes.get(arm, "solid"), "width": 2}
-
-    def band(self, arm: str, x: Sequence[float], y: Sequence[float]) -> Trace:
-        """Return a filled outline behind an arm's line."""
-        return {
-            "type": "scatter",
-            "mode": "lines",
-            "x": list(x),
-            "y": list(y),
-            "fill": "toself",
-            "fillcolor": self.colour(arm, 0.16),
-            "line": {"width": 0},
-            "hoverinfo": "skip",
-            "showlegend": False,
-            "legendgroup": arm,
-        }
 
 
 def bars(estimates: Sequence[Estimate], colour: str) -> dict[str, Any]:
@@ -79,11 +31,6 @@ def asymmetric(ups: list[float], downs: list[float], colour: str) -> dict[str, A
         "thickness": 1.2,
         "width": 3,
     }
-
-
-def rounded(value: float | None) -> float:
-    """Return a number for the page with five digits."""
-    return float(f"{value or 0.0:.5g}")
 
 
 def log_axis(

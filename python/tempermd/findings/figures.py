@@ -8,12 +8,13 @@ from collections.abc import Iterator, Sequence
 from tempermd.findings.contrasts import Forgotten
 from tempermd.findings.costs import ALL, ArmCost
 from tempermd.findings.curves import REFERENCE, TEST, CurvePoint, FactorPoint
-from tempermd.findings.drawing import Palette, Trace, asymmetric, bars, log_axis, rounded
+from tempermd.findings.drawing import asymmetric, bars, log_axis
 from tempermd.findings.rows import Arm, Quantity
 from tempermd.findings.statistics import Factor
 from tempermd.findings.survival import FateOfArm
 from tempermd.pages import Figure, number_text
-from tempermd.report import SurvivalCurve
+from tempermd.pages.palette import Palette, Trace, rounded
+from tempermd.report import survival_figure
 
 NAMES: dict[Quantity, str] = {"forces": "Force RMSE", "energy": "Energy RMSE"}
 UNITS: dict[Quantity, str] = {"forces": "eV/Å", "energy": "meV/atom"}
@@ -199,42 +200,11 @@ def _heat_map(
     )
 
 
-def survival_figure(found: Sequence[FateOfArm], palette: Palette) -> Figure:
+def fates_figure(found: Sequence[FateOfArm], palette: Palette) -> Figure:
     """Draw Kaplan-Meier curves of the arms of one target, n_train and temperature."""
-    bands, lines = [], []
-    for one in found:
-        outline = _step_outline(one.curve)
-        if outline:
-            bands.append(palette.band(one.arm, *outline))
-        line = {"type": "scatter", "mode": "lines", "name": one.arm, "legendgroup": one.arm}
-        line |= {"x": one.curve.times_ps, "y": one.curve.survival}
-        lines.append(line | {"line": palette.line(one.arm) | {"shape": "hv"}})
-    layout = {
-        "xaxis": {"title": {"text": "time, ps"}, "rangemode": "tozero"},
-        "yaxis": {"title": {"text": "share without a failure"}, "range": [-0.02, 1.05]},
-    }
     first = found[0]
-    return Figure(
-        title=f"Survival at {first.temperature_K:g} K, {first.target}, n = {first.n_train}",
-        data=bands + lines,
-        layout=layout,
-        note="Kaplan–Meier with 95 % log-log intervals, which are not defined at 0 and 1",
-    )
-
-
-def _step_outline(curve: SurvivalCurve) -> tuple[list[float], list[float]] | None:
-    """Return the outline of the band of a step curve, where it is defined."""
-    upper: list[tuple[float, float]] = []
-    lower: list[tuple[float, float]] = []
-    ends = [*curve.times_ps[1:], curve.times_ps[-1]]
-    for start, end, low, high in zip(curve.times_ps, ends, curve.low, curve.high, strict=True):
-        if low is not None and high is not None:
-            upper += [(start, high), (end, high)]
-            lower += [(start, low), (end, low)]
-    if not upper:
-        return None
-    outline = upper + lower[::-1]
-    return [x for x, _ in outline], [rounded(y) for _, y in outline]
+    title = f"Survival at {first.temperature_K:g} K, {first.target}, n = {first.n_train}"
+    return survival_figure(title, {one.arm: one.curve for one in found}, palette)
 
 
 def forgetting_figure(found: Sequence[Forgotten], palette: Palette) -> Figure | None:

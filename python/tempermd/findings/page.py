@@ -19,11 +19,11 @@ from tempermd.findings.curves import (
     learning_curves,
     targets,
 )
-from tempermd.findings.drawing import Palette
 from tempermd.findings.rows import Study
 from tempermd.findings.survival import FateOfArm, fates
 from tempermd.findings.tables import titled, write_tables
 from tempermd.pages import Figure, Section, Table, number_text
+from tempermd.pages.palette import Palette
 
 __all__ = ["markdown", "sections", "write_page", "write_tables"]
 
@@ -162,7 +162,7 @@ def _fates(study: Study, palette: Palette, reference: str) -> Section:
     return Section(
         title="Equal test error, different fate",
         tables=[page_tables.fates_table(study, group) for group in groups],
-        figures=[figures.survival_figure(group, palette) for group in groups],
+        figures=[figures.fates_figure(group, palette) for group in groups],
     )
 
 

@@ -1,5 +1,6 @@
 """Station report: verdicts over many runs, as one page that needs no network."""
 
+from tempermd.report.figures import survival_figure
 from tempermd.report.page import Table, write_report
 from tempermd.report.summary import (
     ModelVerdict,
@@ -34,5 +35,6 @@ __all__ = [
     "runs_to_tell_apart",
     "summarise",
     "summary_text",
+    "survival_figure",
     "write_report",
 ]

@@ -17,7 +17,7 @@ from tempermd.records import Spec, atomic_write
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-TEMPLATES = Path(__file__).parent / "templates"
+TEMPLATES = Path(__file__).parents[1] / "templates"
 LONG_CELL = 30
 
 
