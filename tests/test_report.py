@@ -17,6 +17,7 @@ from tempermd.report import (
     Summary,
     Table,
     pictures,
+    runs_to_tell_apart,
     summarise,
     summary_text,
     write_report,
@@ -146,9 +147,30 @@ def test_failing_control_does_not_fail_the_models(clean, broken) -> None:
 
 def test_terminal_twin_says_the_same(many: list[Analysis]) -> None:
     text = summary_text(summarise(many))
-    assert len(text.splitlines()) == 6
+    assert len(text.splitlines()) == 7
     assert text.splitlines()[0].startswith("PASS          pre-trained")
     assert "1 infrastructure failure apart, 1 of them censored" in text
+    assert text.splitlines()[-1].startswith("At 3000 K: pre-trained and direct <0> are told apart")
+
+
+def test_models_are_compared_and_told_what_more_runs_would_do(clean, broken) -> None:
+    runs = [labelled(clean, "good", 3000.0, 1), labelled(broken, "bad", 3000.0, 1)]
+    (contrast,) = summarise(runs).contrasts
+    assert contrast.comparison.p > 0.05
+    needed = runs_to_tell_apart(1, 1, 0, 1)
+    assert contrast.runs_needed == needed > 3
+    assert f"{needed - 1} and {needed - 1} more runs would tell" in contrast.sentence
+    (neither,) = summarise([runs[0], labelled(clean, "better", 3000.0, 1)]).contrasts
+    assert neither.sentence == "Neither good nor better failed: they are not told apart."
+    assert summarise([*runs[:1], clean]).contrasts == []  # the control is no rival
+
+
+def test_failures_per_time_at_risk(clean, broken) -> None:
+    runs = [labelled(clean, "m", 3000.0, 1), labelled(broken, "m", 3000.0, 2)]
+    (model,) = summarise(runs).models
+    at_risk_ns = (clean.duration_ps + broken.first_severe_ps) / 1000
+    assert model.failures_per_ns[0] == pytest.approx(1 / at_risk_ns)
+    assert model.failures_per_ns[1] < model.failures_per_ns[0] < model.failures_per_ns[2]
 
 
 def test_products_agree_with_the_analyses(report_folder: Path, many: list[Analysis]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from typing import ClassVar, Literal
@@ -10,7 +11,9 @@ from pydantic import BaseModel, ConfigDict
 
 from tempermd.events import Analysis, Event
 from tempermd.records import Record
-from tempermd.report.survival import clopper_pearson
+from tempermd.report.contrasts import Contrast, contrasts_between
+from tempermd.report.fates import lives_of, usable
+from tempermd.report.survival import SurvivalCurve, clopper_pearson, kaplan_meier, rate_per_ns
 
 Verdict = Literal["PASS", "WARN", "FAIL", "INCONCLUSIVE"]
 
@@ -20,7 +23,8 @@ class ModelVerdict(BaseModel):
 
     ``n_usable`` counts runs that ended by themselves or by the model's fault;
     ``n_infrastructure`` those that a machine ended, ``n_censored`` those of them that had
-    simulated something, without an event, until then.
+    simulated something, without an event, until then. ``failures_per_ns`` (with its exact 95 %
+    interval) counts a run's first failure per time until then.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -37,11 +41,15 @@ class ModelVerdict(BaseModel):
     n_censored: int
     total_ps: float
     first_severe_ps: float | None
+    failures_per_ns: tuple[float, float, float | None]
     event_counts: dict[str, int]
 
 
 class SurvivalCell(BaseModel):
-    """Survivors among the usable runs of a model at a temperature, with the 95 % interval."""
+    """Survivors among the usable runs of a model at a temperature, with the 95 % interval.
+
+    ``curve`` takes runs that a machine ended as censored then.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -51,6 +59,7 @@ class SurvivalCell(BaseModel):
     n_survived: int
     low: float
     high: float
+    curve: SurvivalCurve | None
 
 
 class Summary(Record):
@@ -61,6 +70,7 @@ class Summary(Record):
     verdict: Verdict
     models: list[ModelVerdict]
     survival: list[SurvivalCell]
+    contrasts: list[Contrast]
     n_runs: int
     total_ps: float
 
@@ -89,14 +99,10 @@ def summarise(analyses: Sequence[Analysis]) -> Summary:
         verdict=next((verdict for verdict in order if verdict in judged), "INCONCLUSIVE"),
         models=models,
         survival=[cell for name in names for cell in _survival(name, runs[name])],
+        contrasts=contrasts_between([runs[model.name] for model in models if not model.control]),
         n_runs=len(analyses),
         total_ps=sum(analysis.duration_ps for analysis in analyses),
     )
-
-
-def usable(analysis: Analysis) -> bool:
-    """Whether a run says something about its model."""
-    return analysis.survived or analysis.failed
 
 
 def _judge(name: str, runs: Sequence[Analysis]) -> ModelVerdict:
@@ -127,6 +133,7 @@ def _judge(name: str, runs: Sequence[Analysis]) -> ModelVerdict:
         n_censored=sum(run.duration_ps > 0 and not run.failed for run in broken),
         total_ps=sum(run.duration_ps for run in runs),
         first_severe_ps=min(times, default=None),
+        failures_per_ns=_failures_per_ns(runs),
         event_counts=dict(sorted(events.items())),
     )
 
@@ -186,9 +193,18 @@ def _survival(name: str, runs: Sequence[Analysis]) -> list[SurvivalCell]:
                 n_survived=n_survived,
                 low=low,
                 high=high,
+                curve=kaplan_meier(lives_of(here)) if n_usable else None,
             )
         )
     return cells
+
+
+def _failures_per_ns(runs: Sequence[Analysis]) -> tuple[float, float, float | None]:
+    lives = lives_of(runs)
+    rate, low, high = rate_per_ns(
+        sum(life.failed for life in lives), sum(life.time_ps for life in lives)
+    )
+    return rate, low, high if math.isfinite(high) else None
 
 
 def kind_name(kind: str) -> str:
@@ -228,4 +244,9 @@ def summary_text(summary: Summary) -> str:
             )
         events = ", ".join(f"{count} {kind}" for kind, count in model.event_counts.items())
         lines.append(f"{'':<12}  {'':<{width}}  {apart}; events: {events or 'none'}")
+    lines += [f"{_at(one.temperature_K)}{one.sentence}" for one in summary.contrasts]
     return "\n".join(lines)
+
+
+def _at(temperature_K: float | None) -> str:
+    return "" if temperature_K is None else f"At {temperature_K:g} K: "

@@ -1,0 +1,91 @@
+"""Models against each other: do their runs fail at different times?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import combinations
+
+from pydantic import BaseModel, ConfigDict
+
+from tempermd.events import Analysis
+from tempermd.report.fates import lives_of, usable
+from tempermd.report.survival import Comparison, log_rank, runs_to_tell_apart
+
+SIGNIFICANT = 0.05
+
+
+class Contrast(BaseModel):
+    """Two models at one temperature: do their failures come at different times?
+
+    ``runs_needed`` of each would tell them apart in 80 % of all cases if they survive as seen so
+    far; None where they are told apart already, or where a hundred would not do.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: str
+    other: str
+    temperature_K: float | None
+    comparison: Comparison | None
+    runs_needed: int | None
+    sentence: str
+
+
+def contrasts_between(models: Sequence[Sequence[Analysis]]) -> list[Contrast]:
+    """Compare every two models at every temperature at which both ran."""
+    found = []
+    for one, other in combinations(models, 2):
+        for temperature_K in sorted(
+            {run.label.temperature_K for run in one} & {run.label.temperature_K for run in other},
+            key=lambda value: (value is None, value),
+        ):
+            pair = [
+                [run for run in runs if run.label.temperature_K == temperature_K]
+                for runs in (one, other)
+            ]
+            found.append(_contrast(pair[0], pair[1], temperature_K))
+    return found
+
+
+def _contrast(
+    one: Sequence[Analysis], other: Sequence[Analysis], temperature_K: float | None
+) -> Contrast:
+    comparison = log_rank(lives_of(one), lives_of(other))
+    told_apart = comparison is not None and comparison.p < SIGNIFICANT
+    counts = [(sum(run.survived for run in runs), sum(map(usable, runs))) for runs in (one, other)]
+    needed = None if told_apart else runs_to_tell_apart(*counts[0], *counts[1])
+    names = one[0].label.model, other[0].label.model
+    return Contrast(
+        model=names[0],
+        other=names[1],
+        temperature_K=temperature_K,
+        comparison=comparison,
+        runs_needed=needed,
+        sentence=_contrast_sentence(names, comparison, told_apart, needed, counts),
+    )
+
+
+def _contrast_sentence(
+    names: tuple[str, str],
+    comparison: Comparison | None,
+    told_apart: bool,
+    needed: int | None,
+    counts: Sequence[tuple[int, int]],
+) -> str:
+    """Say whether two models are told apart, by how much, and else what it would take."""
+    if comparison is None:
+        return f"Neither {names[0]} nor {names[1]} failed: they are not told apart."
+    effect = ""
+    if comparison.hazard_ratio is not None:
+        effect = (
+            f", {names[0]} fails {comparison.hazard_ratio:.2g} times as often "
+            f"({comparison.low:.2g} to {comparison.high:.2g})"
+        )
+    if told_apart:
+        verb = "are told apart"
+        return f"{names[0]} and {names[1]} {verb}: log-rank p = {comparison.p:.2g}{effect}."
+    head = f"{names[0]} and {names[1]} are not told apart: log-rank p = {comparison.p:.2g}{effect}"
+    if needed is None:
+        return f"{head}; as they survive so far, a hundred runs of each would not do it."
+    more = [max(0, needed - runs) for _, runs in counts]
+    return f"{head}; {more[0]} and {more[1]} more runs would tell, if they survive as so far."
