@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from browser import BROWSER, NO_BROWSER, open_in_browser
+from browser import BROWSER, NO_BROWSER, browser_page, open_in_browser
 from made_trajectories import dump_text, frame_of, log_text, tube_atoms
 from tempermd.events import Analysis, RunLabel, analyse_run, analyse_trajectory
 from tempermd.records import read_record
 from tempermd.report import (
     Summary,
     Table,
+    clips,
     pictures,
     runs_to_tell_apart,
     summarise,
@@ -201,15 +205,18 @@ def test_page_shows_it_all_and_escapes(report_folder: Path, many: list[Analysis]
     for phrase in ("0 of 2", "48–100 %", "outside_ps", "ab" * 32, "demo.toml", "made up"):
         assert phrase in text
     assert not re.search(r"(src|href)=[\"'](https?:)?//", text)
-    assert text.count('<tr class="run-title">') == 2
+    assert text.count('<tr id="event-') == 6  # three events of each of two runs
 
 
 def test_pictures_mark_the_culprit(report_folder: Path, broken: Analysis) -> None:
     pytest.importorskip("ovito", exc_type=ImportError, reason="OVITO cannot be loaded here")
     assert "data:image/png;base64," in (report_folder / "report.html").read_text()
     detached = next(event for event in broken.events if event.kind == "detached")
-    (with_mark,) = pictures.render_events(broken, [detached])
-    (without,) = pictures.render_events(broken, [detached.model_copy(update={"atom_ids": []})])
+    (clip,) = clips.clips_of(broken, [detached])
+    (with_mark,) = pictures.render_clip(clip)
+    clip.event = detached.model_copy(update={"atom_ids": []})
+    (without,) = pictures.render_clip(clip)
+    assert len(pictures.render_clip(clip, around=True)) == 3
     assert red_pixels(with_mark) > 50
     assert red_pixels(without) == 0
 
@@ -240,13 +247,62 @@ def test_report_without_trajectory_or_runs(broken: Analysis, tmp_path: Path) -> 
     assert "INCONCLUSIVE" in write_report([], tmp_path / "b").read_text()
 
 
+# --- clips -------------------------------------------------------------------------------
+
+
+def test_clip_holds_the_frames_around_the_one_that_shows_the_event(broken: Analysis) -> None:
+    detached = next(event for event in broken.events if event.kind == "detached")
+    early = detached.model_copy(update={"step": 0, "shown_step": 0})
+    between = detached.model_copy(update={"shown_step": 350})
+    late = detached.model_copy(update={"shown_step": 10**6})
+    first, middle, last = clips.clips_of(broken, [early, between, late])
+    assert [frame.step for frame in first.frames] == list(range(0, 1000, 100))  # then come NaN
+    assert (first.frame.step, middle.frame.step, last.frame.step) == (0, 300, 900)
+    assert [frame.step for frame in middle.frames] == list(range(0, 1000, 100))
+    assert last.shown == len(last.frames) - 1
+
+
+def test_packed_clip_has_every_place_and_says_who_is_absent(broken: Analysis) -> None:
+    detached = next(event for event in broken.events if event.kind == "detached")
+    (clip,) = clips.clips_of(broken, [detached])
+    gone = clip.frames[2]
+    keep = gone.ids != 7
+    clip.frames[2] = replace(gone, ids=gone.ids[keep], positions=gone.positions[keep])
+    packed = clip.packed()
+    raw = gzip.decompress(base64.b64decode(packed["places"]))
+    coded = np.frombuffer(raw, "<u2").reshape(len(clip.frames), 128, 3)
+    assert (coded[2, 6] == clips.ABSENT).all()
+    assert (coded == clips.ABSENT).sum() == 3
+    places = packed["low"] + packed["step"] * coded[clip.shown]
+    np.testing.assert_allclose(places, clip.frame.positions, atol=packed["step"])
+    assert packed["step"] < 1e-3
+    assert packed["marked"] == detached.atom_ids
+
+
+def test_culprit_frames_lie_beside_the_page(report_folder: Path, broken: Analysis) -> None:
+    from ase.io import read
+
+    frames = read(report_folder / "culprits.extxyz", index=":")
+    assert {frame.info["event"] for frame in frames} == {"detached", "nonfinite"}
+    first = next(frame for frame in frames if frame.info["event"] == "detached")
+    detached = next(event for event in broken.events if event.kind == "detached")
+    (clip,) = clips.clips_of(broken, [detached])
+    np.testing.assert_allclose(first.positions, clip.frame.positions, atol=1e-7)
+    assert first.get_chemical_symbols() == ["C"] * 128
+
+
+# --- in a browser ------------------------------------------------------------------------
+
+
 @pytest.mark.skipif(BROWSER is None, reason=NO_BROWSER)
 def test_page_in_a_browser(report_folder: Path, tmp_path: Path) -> None:
     source = report_folder / "report.html"
     console, requests, dom = open_in_browser(source, tmp_path / "good")
     assert console == []
     assert requests == set()
-    assert dom.count('data-drawn="yes"') == 1  # the first failed run's curves
+    assert (
+        dom.count('data-drawn="yes"') == 3
+    )  # survival at 3000 K and 1000 K, a failed run's curves
     assert 'class="main-svg"' in dom
     # the same look at a page with an error and a request finds them
     bad = tmp_path / "bad.html"
@@ -256,3 +312,63 @@ def test_page_in_a_browser(report_folder: Path, tmp_path: Path) -> None:
     console, requests, _ = open_in_browser(bad, tmp_path / "bad")
     assert any("nothing is not defined" in line for line in console)
     assert requests == {"http://127.0.0.1:9/x.png"}
+
+
+FILTER = """
+const form = document.querySelector(".filters"), said = form.querySelector("output");
+form.elements[NAME].value = VALUE;
+form.dispatchEvent(new Event("input"));
+const rows = [...document.querySelectorAll("table.events tbody tr")];
+return [rows.filter(row => !row.hidden).length, said.textContent];
+"""
+STEPS = """
+document.querySelectorAll("table.events th")[2].click();
+return [...document.querySelectorAll("table.events tbody tr")].map(r => +r.cells[2].dataset.value);
+"""
+SCENE = """
+const data = document.querySelector("#viewer .scene").data;
+const said = document.querySelector("#viewer .player output").textContent;
+return {points: data.slice(1).map(one => one.x.length), bonds: data[0].x.length / 3, said,
+  frame: Number(document.getElementById("viewer").dataset.frame)};
+"""
+
+
+@pytest.mark.skipif(BROWSER is None, reason=NO_BROWSER)
+def test_events_are_filtered_sorted_and_looked_at(report_folder: Path, tmp_path: Path) -> None:
+    from ase.io import read
+
+    with browser_page(tmp_path / "browser") as page:
+        page.open(report_folder / "report.html")
+
+        def filtered(name: str, value: str) -> list:
+            return page.run(FILTER.replace("NAME", repr(name)).replace("VALUE", repr(value)))
+
+        assert filtered("kind", "detached") == [2, "2 of 6 events"]
+        assert filtered("kind", "") == [6, "6 of 6 events"]
+        assert filtered("text", "no such words")[0] == 0
+        assert filtered("text", "")[0] == 6
+        rising = page.run(STEPS)
+        assert rising == sorted(rising)
+        assert page.run(STEPS) == rising[::-1]
+
+        page.run("document.querySelector('tr[data-kind=detached] button.look').click();")
+        page.wait_for("document.getElementById('viewer').dataset.drawn")
+        scene = page.run(SCENE)
+        assert scene["points"] == [127, 1]  # the atom that left is marked
+        # three for every two atoms, without the 16 through the face and the three of that atom
+        assert scene["bonds"] == 3 * 128 // 2 - 16 - 3
+        assert scene["said"].endswith(", the event")
+        page.run("document.querySelector('#viewer [data-move=\"1\"]').click();")
+        page.wait_for(f"document.getElementById('viewer').dataset.frame != {scene['frame']}")
+        after = page.run(SCENE)
+        assert after["frame"] == scene["frame"] + 1
+        assert not after["said"].endswith("the event")
+        saved = page.download("#viewer a[download]", tmp_path / "saved")
+        assert page.requests == set()
+        assert page.console == []
+    culprits = read(report_folder / "culprits.extxyz", index=":")
+    expected = next(atoms for atoms in culprits if atoms.info["event"] == "detached")
+    frame = read(saved)
+    np.testing.assert_allclose(frame.positions, expected.positions, atol=1e-3)
+    np.testing.assert_allclose(frame.cell, expected.cell, atol=1e-4)
+    assert frame.info["step"] == expected.info["step"]

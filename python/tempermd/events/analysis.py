@@ -52,6 +52,7 @@ class _Run:
     provenance: dict[str, str] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     wall_s: float | None = None
+    folder: str | None = None
     notes: list[str] = field(default_factory=list)
 
 
@@ -143,6 +144,7 @@ def analyse_run(run_dir: Path | str, thresholds: Path | str | Thresholds | None 
         provenance=_provenance(case, result),
         versions={} if result is None else result.versions,
         wall_s=None if result is None else result.wall_s,
+        folder=str(run_dir.resolve()),
     )
     if files[DATA] is not None:
         run.n_atoms = md.count_atoms(files[DATA])
@@ -221,6 +223,8 @@ def _analyse(run: _Run) -> Analysis:
         first_severe_ps=max(min(damning) - first_ps, 0.0) if damning else None,
         series=series,
         trajectory=None if run.dump is None else str(run.dump.resolve()),
+        elements=run.elements,
+        folder=run.folder,
         provenance=run.provenance,
         versions=run.versions,
         wall_s=run.wall_s,

@@ -68,7 +68,7 @@ class Analysis(Record):
 
     ``events`` holds the first ones of each kind, ``event_counts`` counts them all.
     ``duration_ps`` is the simulated time that was seen, ``first_severe_ps`` the time of the
-    first fatal or severe event, both since the start of the run.
+    first fatal or severe event, both since the start of the run. ``folder`` is a run directory's.
     """
 
     format_name: ClassVar[str] = "tempermd-analysis"
@@ -87,6 +87,8 @@ class Analysis(Record):
     first_severe_ps: float | None
     series: dict[str, Series]
     trajectory: str | None
+    elements: dict[int, str]
+    folder: str | None
     provenance: dict[str, str]
     versions: dict[str, str]
     wall_s: float | None

@@ -13,22 +13,38 @@ from typing import Any
 from tempermd import pages
 from tempermd.events import Analysis, Event, write_events
 from tempermd.pages import Table
+from tempermd.pages.palette import Palette
 from tempermd.records import atomic_write, write_record
-from tempermd.report.pictures import RendererMissingError, render_events
-from tempermd.report.summary import kind_name, summarise, usable
+from tempermd.report.clips import Clip, clips_of, extended_xyz
+from tempermd.report.figures import survival_figure
+from tempermd.report.pictures import RendererMissingError, render_clip
+from tempermd.report.summary import Summary, kind_name, summarise
+from tempermd.report.survival import SurvivalCurve
 
 MOST_ROWS_PER_KIND = 5
+MOST_CLIPS_PER_RUN = 6
+MOST_CLIP_BYTES = 2_500_000
 MOST_PICTURES_PER_RUN = 3
 MOST_PICTURES = 24
-SHOWN_WHOLE = ("lost_atoms", "nonfinite", "crash", "spurious_minimum")
+MOST_TRIPLES = 6
+"""Events that are also shown before and after."""
+SHOWN_WHOLE = ("lost_atoms", "nonfinite", "crash", "spurious_minimum", "severed", "shape", "box")
 
 
 @dataclass
 class _Row:
     """One event as the page shows it."""
 
+    run: _RunView
     event: Event
-    picture: str | None = None
+    pictures: list[str] = field(default_factory=list)
+    clip: int | None = None
+
+    @property
+    def command(self) -> str:
+        """What runs the moments around the event again, with a frame for every step."""
+        folder = self.run.analysis.folder
+        return "" if folder is None else f"tempermd replay {folder} {self.event.step}"
 
 
 @dataclass
@@ -74,7 +90,7 @@ def write_report(
     provenance: Mapping[str, str] | None = None,
     pictures: bool = True,
 ) -> Path:
-    """Write ``report.html``, ``summary.json`` and ``events.jsonl``.
+    """Write ``report.html``, ``summary.json``, ``events.jsonl`` and ``culprits.extxyz``.
 
     Parameters
     ----------
@@ -97,7 +113,8 @@ def write_report(
     out_dir = Path(out_dir)
     summary = summarise(analyses)
     runs = [_view(number, analysis) for number, analysis in enumerate(analyses)]
-    no_pictures = _add_pictures(runs) if pictures else "they were not asked for"
+    clips, culprits, no_pictures = _show_events(runs, pictures)
+    figures = _survival_figures(summary)
     page = (
         _environment()
         .get_template("report.html.j2")
@@ -107,7 +124,11 @@ def write_report(
             summary=summary,
             temperatures=sorted({cell.temperature_K or 0.0 for cell in summary.survival}),
             cells={(cell.model, cell.temperature_K or 0.0): cell for cell in summary.survival},
+            shown_figures=figures,
+            figures=[{"data": figure.data, "layout": figure.layout} for figure in figures],
             runs=runs,
+            rows=[row for run in runs for row in run.rows],
+            clips=clips,
             no_pictures=no_pictures,
             curves=[_curves(run) for run in runs],
             thresholds=_thresholds(analyses),
@@ -119,6 +140,8 @@ def write_report(
     )
     with atomic_write(out_dir / "report.html") as temporary:
         temporary.write_text(page, encoding="utf-8")
+    with atomic_write(out_dir / "culprits.extxyz") as temporary:
+        temporary.write_text(culprits, encoding="utf-8")
     pairs = [(one.label, event) for one in analyses for event in one.events]
     write_events(out_dir / "events.jsonl", pairs)
     write_record(out_dir / "summary.json", summary)  # last: its presence means all is there
@@ -127,34 +150,84 @@ def write_report(
 
 def _view(number: int, analysis: Analysis) -> _RunView:
     """Take the first few events of each kind: a model that collapses has hundreds."""
-    rows = []
+    view = _RunView(number, analysis)
     seen: Counter[str] = Counter()
     for event in analysis.events:
         seen[event.kind] += 1
         if seen[event.kind] <= MOST_ROWS_PER_KIND:
-            rows.append(_Row(event))
-    hidden = {
+            view.rows.append(_Row(view, event))
+    view.hidden = {
         kind: count - MOST_ROWS_PER_KIND
         for kind, count in analysis.event_counts.items()
         if count > MOST_ROWS_PER_KIND
     }
-    return _RunView(number, analysis, rows, hidden)
+    return view
 
 
-def _add_pictures(runs: Sequence[_RunView]) -> str:
-    """Render the most telling events; return why there are no pictures, or nothing."""
-    left = MOST_PICTURES
+def _show_events(runs: Sequence[_RunView], pictures: bool) -> tuple[list[dict[str, Any]], str, str]:
+    """Give the most telling events their clips and pictures.
+
+    Returns
+    -------
+    (clips, frames, reason)
+        What the viewer plays, the frames that show the events as extended xyz, and why there are
+        no pictures, or nothing.
+    """
+    packed: list[dict[str, Any]] = []
+    culprits: list[str] = []
+    left = _Left(reason="" if pictures else "they were not asked for")
     for run in runs:
-        chosen = _telling(run.rows)[: min(MOST_PICTURES_PER_RUN, left)]
+        rows = _telling(run.rows)[:MOST_CLIPS_PER_RUN]
+        found = clips_of(run.analysis, [row.event for row in rows])
+        for place, (row, clip) in enumerate(zip(rows, found, strict=True)):
+            if clip is None:
+                continue
+            culprits.append(extended_xyz(clip))
+            one = clip.packed()
+            if left.bytes >= len(one["places"]):
+                left.bytes -= len(one["places"])
+                row.clip = len(packed)
+                packed.append(one)
+            if place < MOST_PICTURES_PER_RUN:
+                left.render(row, clip)
+    return packed, "".join(culprits), left.reason
+
+
+@dataclass
+class _Left:
+    """What may still go on the page."""
+
+    reason: str
+    bytes: int = MOST_CLIP_BYTES
+    pictures: int = MOST_PICTURES
+    triples: int = MOST_TRIPLES
+
+    def render(self, row: _Row, clip: Clip) -> None:
+        """Render an event's pictures, if there is room for them and a renderer."""
+        if self.reason or not self.pictures:
+            return
         try:
-            images = render_events(run.analysis, [row.event for row in chosen])
+            images = render_clip(clip, around=self.triples > 0)
         except RendererMissingError as reason:
-            return str(reason)
-        for row, image in zip(chosen, images, strict=True):
-            if image is not None:
-                row.picture = base64.b64encode(image).decode("ascii")
-                left -= 1
-    return ""
+            self.reason = str(reason)
+            return
+        row.pictures = [base64.b64encode(image).decode("ascii") for image in images]
+        self.pictures -= 1
+        self.triples -= len(images) > 1
+
+
+def _survival_figures(summary: Summary) -> list[pages.Figure]:
+    """Return Kaplan-Meier curves of all models, a figure for each temperature."""
+    palette = Palette([model.name for model in summary.models if not model.control], "")
+    by_temperature: dict[float | None, dict[str, SurvivalCurve]] = {}
+    for cell in summary.survival:
+        if cell.curve is not None:
+            by_temperature.setdefault(cell.temperature_K, {})[cell.model] = cell.curve
+    return [
+        survival_figure("All runs" if kelvin is None else f"{kelvin:g} K", curves, palette)
+        for kelvin, curves in by_temperature.items()
+        if any(len(curve.times_ps) > 1 for curve in curves.values())
+    ]
 
 
 def _telling(rows: Sequence[_Row]) -> list[_Row]:
@@ -223,5 +296,4 @@ def _environment() -> Any:
     """Return the template engine with what this page needs besides."""
     environment = pages.templates()
     environment.filters["kind"] = kind_name
-    environment.tests["usable"] = usable
     return environment

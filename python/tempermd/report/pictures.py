@@ -9,9 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from tempermd.events import Analysis, Event
-from tempermd.records import UserError
-from tempermd.trajectory import Frame, iter_frames
+from tempermd.report.clips import Clip
+from tempermd.trajectory import Frame
 
 SIZE = (480, 320)
 BODY_COLOR = (0.56, 0.61, 0.66)
@@ -25,60 +24,43 @@ class RendererMissingError(Exception):
     """OVITO, or a system library that it needs, is missing."""
 
 
-def render_events(analysis: Analysis, events: Sequence[Event]) -> list[bytes | None]:
-    """Render the frames of some events of a run, culprit atoms marked.
+def render_clip(clip: Clip, *, around: bool = False) -> list[bytes]:
+    """Render the frame that shows an event, culprit atoms marked, all from one side.
 
     Parameters
     ----------
-    analysis : Analysis
-        Its ``trajectory`` must still be there, otherwise there are no pictures.
-    events : sequence of Event
+    clip : Clip
+    around : bool
+        Whether the first and the last frame of the clip are rendered, too.
 
     Returns
     -------
-    list of bytes or None
-        PNG with a transparent background; None where no finite frame shows the event.
+    list of bytes
+        PNG with a transparent background: one picture, or before, at and after the event.
 
     Raises
     ------
     RendererMissingError
         With the reason in words.
     """
-    frames = _culprit_frames(analysis, events)
-    return [
-        None if frame is None else render_frame(frame, event.atom_ids)
-        for frame, event in zip(frames, events, strict=True)
-    ]
+    frames = [clip.frames[0], clip.frame, clip.frames[-1]] if around else [clip.frame]
+    shown = _main_part(clip.frame)
+    direction = _direction(shown, np.isin(shown.ids, clip.event.atom_ids))
+    return [render_frame(frame, clip.event.atom_ids, direction) for frame in frames]
 
 
-def _culprit_frames(analysis: Analysis, events: Sequence[Event]) -> list[Frame | None]:
-    """Return for each event the last finite frame not after the one that shows it."""
-    found: list[Frame | None] = [None] * len(events)
-    if analysis.trajectory is None or not Path(analysis.trajectory).is_file():
-        return found
-    wanted = [event.step if event.shown_step is None else event.shown_step for event in events]
-    try:
-        for frame in iter_frames(analysis.trajectory):
-            if frame.step > max(wanted, default=-1):
-                break
-            if np.isfinite(frame.positions).all() and np.isfinite(frame.cell).all():
-                found = [
-                    frame if frame.step <= step else old
-                    for step, old in zip(wanted, found, strict=True)
-                ]
-    except UserError:
-        pass  # the analysis has told already what is wrong with the dump
-    return found
-
-
-def render_frame(frame: Frame, atom_ids: Sequence[int]) -> bytes:
-    """Render one frame from the side that its culprit atoms are on.
+def render_frame(
+    frame: Frame, atom_ids: Sequence[int], direction: np.ndarray | None = None
+) -> bytes:
+    """Render one frame, by default from the side that its culprit atoms are on.
 
     Parameters
     ----------
     frame : Frame
     atom_ids : sequence of int
         Atoms to mark.
+    direction : (3,) array or None
+        Where the camera looks.
 
     Returns
     -------
@@ -95,7 +77,8 @@ def render_frame(frame: Frame, atom_ids: Sequence[int]) -> bytes:
     pipeline = Pipeline(source=StaticSource(data=_scene(frame, culprits)))
     pipeline.add_to_scene()
     try:
-        viewport = Viewport(type=Viewport.Type.Ortho, camera_dir=_direction(frame, culprits))
+        looks = _direction(frame, culprits) if direction is None else direction
+        viewport = Viewport(type=Viewport.Type.Ortho, camera_dir=looks)
         viewport.camera_up = _upwards(frame, viewport.camera_dir)
         viewport.zoom_all(size=SIZE)
         renderer = TachyonRenderer(ambient_occlusion=False, shadows=False, antialiasing_samples=4)
