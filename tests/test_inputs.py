@@ -61,7 +61,8 @@ def control(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_nanotube_writes_all_products(control: Path) -> None:
     names = {path.name for path in control.iterdir()}
-    products = {"log.lammps", "trajectory.lammpstrj", "restart.a", "restart.b", "final.data"}
+    restarts = {f"restart.{step}" for step in range(500, 3001, 500)}
+    products = {"log.lammps", "trajectory.lammpstrj", "final.data", *restarts}
     assert names == products
     assert md.count_atoms(control / "final.data") == 128
     steps = list(frames_of(control / "trajectory.lammpstrj"))
@@ -246,6 +247,22 @@ def test_npt_lets_the_axis_go_where_it_is_not_stressed(tmp_path: Path) -> None:
     length_A = pairs_of(tmp_path / "log.lammps", "Lz")[:, 0]
     assert length_A[0] == pytest.approx(1.03 * built)
     assert length_A[-200:].mean() == pytest.approx(built, rel=0.01)
+
+
+@pytest.mark.parametrize("script", ["nanotube.in", "pull.in", "npt.in", "knock_on.in"])
+@pytest.mark.parametrize("step", [100, 200, 300])
+def test_every_protocol_goes_on_from_a_restart(script: str, step: int, tmp_path: Path) -> None:
+    """The last thermo line is that of the unbroken run, to what rounding makes of chaos."""
+    options = {"potential": "lcbop", "ramp": 200, "steps": 300, "T": 1500, "restart_every": 100}
+    run_input(script, tmp_path, **options)
+    (tmp_path / "more").mkdir()
+    resumed = {"resume": 1, "from": f"../restart.{step}"}
+    run_input(script, tmp_path / "more", **options, **resumed)
+    columns = ("Step", "Temp", "PotEng", "Lz")
+    whole = pairs_of(tmp_path / "log.lammps", *columns)[-1]
+    again = pairs_of(tmp_path / "more" / "log.lammps", *columns)[-1]
+    np.testing.assert_allclose(again, whole, rtol=1e-5)
+    assert whole[0] == 500
 
 
 def test_knock_on_gives_one_atom_its_energy_and_keeps_it(tmp_path: Path) -> None:

@@ -13,10 +13,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tempermd import engine, lmp, md
 from tempermd.records import UserError, sha256_file
+from tempermd.trajectory import iter_frames
 
 TUBE = lmp.potentials_folder() / "tube_8_8.data"
 
@@ -164,6 +166,26 @@ def test_a_finished_run_is_not_run_again(root: Path) -> None:
     again = md.run(lcbop_case(), root)
     assert again.outcome == "finished"
     assert stamps() == before
+
+
+@pytest.mark.parametrize("step", [150, 2900])
+def test_a_replay_shows_the_same_moments_in_every_step(step: int, tmp_path: Path) -> None:
+    case = lcbop_case(ramp_steps=1000, hold_steps=2000, dump_every=50, quench_frames=0)
+    assert md.run(case, tmp_path).outcome == "finished"
+    dump = md.replay(tmp_path / case.id, step, tmp_path / "again")
+    again = {frame.step: frame for frame in iter_frames(dump)}
+    begin = 0 if step < 1500 else 2000  # the last restart a quarter of a picosecond before
+    assert list(again) == list(range(begin, min(step + 200, 3000) + 1))
+    before = iter_frames(tmp_path / case.id / "attempt-001" / md.DUMP)
+    shared = [frame for frame in before if frame.step in again]
+    assert len(shared) > 5
+    for frame in shared:
+        np.testing.assert_allclose(again[frame.step].positions, frame.positions, atol=1e-4)
+
+
+def test_a_replay_of_a_step_that_is_none_is_refused(root: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="this run has steps 0 to 200"):
+        md.replay(root / lcbop_case().id, 999, tmp_path / "again")
 
 
 def test_a_model_runs_and_is_quenched(make_model, tmp_path: Path) -> None:

@@ -6,8 +6,11 @@ import base64
 import gzip
 import json
 import re
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -23,6 +26,7 @@ from tempermd.report import (
     pictures,
     runs_to_tell_apart,
     summarise,
+    summary_markdown,
     summary_text,
     write_report,
 )
@@ -185,6 +189,48 @@ def test_products_agree_with_the_analyses(report_folder: Path, many: list[Analys
     kinds = {json.loads(line)["kind"] for line in lines}
     assert kinds == {"detached", "nonfinite"}
     assert json.loads(lines[0])["run"]["model"] == "direct <0>"
+
+
+def test_junit_counts_what_the_summary_counts(report_folder: Path) -> None:
+    root = ElementTree.parse(report_folder / "junit.xml").getroot()
+    summary = read_record(report_folder / "summary.json", Summary)
+    suites = {suite.get("name"): suite for suite in root}
+    for model in summary.models:
+        suite = suites[model.name]
+        assert int(suite.get("tests")) == len(suite) == model.n_runs
+        assert int(suite.get("failures")) == len(suite.findall(".//failure")) == model.n_failed
+        assert int(suite.get("errors")) == len(suite.findall(".//error")) == model.n_infrastructure
+    failure = suites["direct <0>"].find(".//failure")
+    assert failure.get("type") == "detached"
+    assert "severe detached at step" in failure.text
+
+
+def test_markdown_says_the_same(report_folder: Path) -> None:
+    text = (report_folder / "report.md").read_text()
+    summary = read_record(report_folder / "summary.json", Summary)
+    assert text == summary_markdown(summary)
+    table = [line for line in text.splitlines() if line.startswith("|")]
+    assert len({line.count("|") for line in table}) == 1
+    assert len(table) == 2 + len(summary.models)
+    assert "| pre-trained | **PASS** | – | 5 of 5 (48–100 %) |" in text
+    for model in summary.models:
+        assert model.sentence in text
+
+
+def test_a_report_is_shown_in_a_terminal(report_folder: Path, tmp_path: Path) -> None:
+    def show(*words: object) -> subprocess.CompletedProcess:
+        main = "from tempermd.cli import main; main()"
+        command = [sys.executable, "-c", main, "report", "show", *map(str, words)]
+        return subprocess.run(command, capture_output=True, text=True)
+
+    summary = read_record(report_folder / "summary.json", Summary)
+    plain, marked = show(report_folder), show(report_folder, "--markdown")
+    assert plain.stdout == summary_text(summary) + "\n"
+    assert marked.stdout == summary_markdown(summary) + "\n"
+    assert plain.returncode == marked.returncode == 2  # FAIL
+    absent = show(tmp_path)
+    assert absent.returncode == 1
+    assert absent.stderr.count("\n") == 1
 
 
 def test_page_shows_it_all_and_escapes(report_folder: Path, many: list[Analysis]) -> None:

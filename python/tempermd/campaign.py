@@ -356,6 +356,16 @@ def exit_code(summary: Path | str) -> int:
     return codes.get(read_record(summary, Summary).verdict, EXIT_COULD_NOT_RUN)
 
 
+def shown(folder: Path | str, *, markdown: bool = False) -> tuple[str, int]:
+    """Return the verdicts of a report as text, and its exit code."""
+    from tempermd import report
+
+    path = Path(folder) / "summary.json"
+    summary = read_record(path, report.Summary)
+    text = report.summary_markdown(summary) if markdown else report.summary_text(summary)
+    return text, exit_code(path)
+
+
 def analyse(
     dump: Path | str,
     log: Path | str | None,

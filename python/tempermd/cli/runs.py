@@ -7,7 +7,10 @@ from typing import Annotated
 
 import typer
 
-from tempermd.cli.application import Workers, app
+from tempermd.cli.application import Workers, app, group
+
+report_app = group("Reports of runs.")
+app.add_typer(report_app, name="report")
 
 
 @app.command()
@@ -109,4 +112,40 @@ def analyse(
 
     page, code = campaign.analyse(dump, log, output, timestep_fs=timestep_fs, thresholds=thresholds)
     print(page)
+    raise typer.Exit(code)
+
+
+@app.command()
+def replay(
+    run: Annotated[Path, typer.Argument(help="A run directory, as the report names it.")],
+    step: Annotated[int, typer.Argument(help="The step to be seen.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The folder to make.")] = Path(
+        "replay"
+    ),
+    every: Annotated[int, typer.Option(min=1, help="Steps between frames.")] = 1,
+) -> None:
+    """Run the moments around a step again from the nearest restart, with dense frames.
+
+    Example: tempermd replay report/runs/0123456789abcdef 4200 -o replay/
+    """
+    from tempermd import md
+
+    print(md.replay(run, step, output, every=every))
+
+
+@report_app.command("show")
+def report_show(
+    folder: Annotated[Path, typer.Argument(help="Of a report, with its summary.json.")],
+    markdown: Annotated[
+        bool, typer.Option("--markdown", help="As Markdown, for a pull request.")
+    ] = False,
+) -> None:
+    """Show the verdicts of a report; the exit code is the report's.
+
+    Example: tempermd report show report/
+    """
+    from tempermd import campaign
+
+    text, code = campaign.shown(folder, markdown=markdown)
+    print(text)
     raise typer.Exit(code)

@@ -26,6 +26,7 @@ from tempermd.md.case import (
 from tempermd.md.data_file import count_atoms, data_elements
 from tempermd.md.judge import Outcome, Progress, finite_frames, judge, read_progress
 from tempermd.md.quench import QUENCH, Quench, QuenchedFrame, quench_run, read_quench
+from tempermd.md.replay import replay_run
 from tempermd.records import (
     Record,
     UserError,
@@ -63,6 +64,7 @@ __all__ = [
     "read_progress",
     "read_quench",
     "read_result",
+    "replay",
     "run",
 ]
 
@@ -138,6 +140,33 @@ def newest_attempt(folder: Path | str) -> Path | None:
     if result is not None:
         return folder / result.attempt
     return max(folder.glob("attempt-*"), default=None)
+
+
+def replay(folder: Path | str, step: int, output: Path | str, *, every: int = 1) -> Path:
+    """Run some moments of a run again, with more frames; see `tempermd.md.replay.replay_run`.
+
+    Parameters
+    ----------
+    folder : path
+        A run directory.
+    step : int
+        What is to be seen.
+    output : path
+        New folder.
+    every : int
+        Steps between frames.
+
+    Returns
+    -------
+    Path
+        The trajectory.
+    """
+    case, attempt = read_case(folder), newest_attempt(folder)
+    if attempt is None:
+        raise UserError(f"{folder}: this run has not begun yet")
+    _check_files(case)
+    lmp.lmp_command()
+    return replay_run(case, attempt, step, output, every=every)
 
 
 def _check_files(case: Case) -> None:

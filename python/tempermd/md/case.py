@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
+from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
 from pydantic import Field, PositiveFloat, PositiveInt
@@ -94,6 +96,11 @@ class Case(Spec):
         return self.ramp_steps + self.hold_steps
 
     @property
+    def restart_every(self) -> int:
+        """Steps between restart files: fifty of them at most, and none closer than 1000."""
+        return max(1000, math.ceil(self.planned_steps / 50))
+
+    @property
     def start_K(self) -> float:
         """Temperature in the beginning."""
         at_once = PROTOCOLS[self.protocol].from_target
@@ -128,10 +135,13 @@ class Case(Spec):
         return sha256_json(self.model_dump(mode="json", exclude=labels))[:16]
 
 
-def lammps_arguments(case: Case, data: str, model: str) -> list[str]:
+def lammps_arguments(
+    case: Case, data: str, model: str, changes: Mapping[str, str] | None = None
+) -> list[str]:
     """Return the options that make the protocol's input script run this case.
 
-    ``data`` and ``model`` are the names of the files as seen from where it will run.
+    ``data`` and ``model`` are the names of the files as seen from where it will run; ``changes``
+    are variables of the script with other values than the case's.
     """
     variables = {
         **potential_variables(case, data, model),
@@ -144,6 +154,7 @@ def lammps_arguments(case: Case, data: str, model: str) -> list[str]:
         "seed": str(case.seed),
         "every": str(case.dump_every),
         "thermo": str(case.thermo_every),
+        "restart_every": str(case.restart_every),
         "guard": str(case.guard_every),
     }
     if case.protocol == "pull":
@@ -153,7 +164,7 @@ def lammps_arguments(case: Case, data: str, model: str) -> list[str]:
         variables |= {
             f"u{axis}": f"{u:.10g}" for axis, u in zip("xyz", case.knock_along, strict=True)
         }
-    return as_options(variables)
+    return as_options(variables | dict(changes or {}))
 
 
 def potential_variables(case: Case, data: str, model: str) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """Station report: verdicts over many runs, as one page that needs no network."""
 
 from tempermd.report.figures import survival_figure
+from tempermd.report.markdown import summary_markdown
 from tempermd.report.page import Table, write_report
 from tempermd.report.summary import (
     ModelVerdict,
@@ -34,6 +35,7 @@ __all__ = [
     "rate_per_ns",
     "runs_to_tell_apart",
     "summarise",
+    "summary_markdown",
     "summary_text",
     "survival_figure",
     "write_report",

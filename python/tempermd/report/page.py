@@ -17,6 +17,8 @@ from tempermd.pages.palette import Palette
 from tempermd.records import atomic_write, write_record
 from tempermd.report.clips import Clip, clips_of, extended_xyz
 from tempermd.report.figures import survival_figure
+from tempermd.report.junit import junit_xml
+from tempermd.report.markdown import summary_markdown
 from tempermd.report.pictures import RendererMissingError, render_clip
 from tempermd.report.summary import Summary, kind_name, summarise
 from tempermd.report.survival import SurvivalCurve
@@ -90,7 +92,10 @@ def write_report(
     provenance: Mapping[str, str] | None = None,
     pictures: bool = True,
 ) -> Path:
-    """Write ``report.html``, ``summary.json``, ``events.jsonl`` and ``culprits.extxyz``.
+    """Write ``report.html``, and beside it what other programs and people read.
+
+    ``report.md`` (verdicts), ``junit.xml`` (a case for each run), ``events.jsonl``,
+    ``culprits.extxyz`` (frames that show events) and, last, ``summary.json``.
 
     Parameters
     ----------
@@ -142,6 +147,10 @@ def write_report(
         temporary.write_text(page, encoding="utf-8")
     with atomic_write(out_dir / "culprits.extxyz") as temporary:
         temporary.write_text(culprits, encoding="utf-8")
+    with atomic_write(out_dir / "junit.xml") as temporary:
+        temporary.write_text(junit_xml(summary, analyses), encoding="utf-8")
+    with atomic_write(out_dir / "report.md") as temporary:
+        temporary.write_text(summary_markdown(summary, title), encoding="utf-8")
     pairs = [(one.label, event) for one in analyses for event in one.events]
     write_events(out_dir / "events.jsonl", pairs)
     write_record(out_dir / "summary.json", summary)  # last: its presence means all is there
