@@ -61,18 +61,104 @@ def test_files_of_a_list_are_named_by_their_stems() -> None:
 @pytest.mark.parametrize(
     ("raw", "said"),
     [
-        ({}, "key 'models' is missing"),
         ({"models": {"LCBOP": "x"}}, "name of the control"),
         ({"models": {}, "seeds": [1, 1]}, "the same value twice"),
         ({"models": {}, "seeds": []}, "at least 1 item"),
         ({"models": {}, "temperatures_K": [-5]}, "greater than 0"),
         ({"models": {}, "temperature_K": [300]}, "unknown key 'temperature_K'"),
         ({"models": {}, "hold_ps": "long"}, "key 'hold_ps'"),
+        ({"structures": {"a": {"length_A": 9}}}, "either tube"),
+        ({"structures": {"a": {"amorphous_g_cm3": 2, "vacancies": 1}}}, "belong to a tube"),
+        ({"protocols": {"a": {"kind": "pull", "strain_per_ps": 0}}}, "pulls nothing"),
+        ({"protocols": {"a": {"kind": "pull", "hold_ps": 3}}}, "leave out hold_ps"),
+        ({"protocols": {"a": {"structures": ["b"]}}}, "no structure b"),
     ],
 )
 def test_faults_of_a_spec_are_named(raw: dict[str, object], said: str) -> None:
     with pytest.raises(UserError, match=said):
         parse_spec(raw, RobustnessSpec, "options")
+
+
+@pytest.mark.parametrize("name", campaign.SUITES)
+def test_a_suite_plans_what_its_text_says(name: str, tmp_path: Path, monkeypatch) -> None:
+    # the amorphous cell of the paper's suite takes minutes of MD; its own test makes a small one
+    monkeypatch.setattr(
+        "tempermd.campaign.building._amorphous", lambda spec: campaign.build(TUBE_SPEC)
+    )
+    spec = campaign.read_suite(name).model_copy(update={"control": True})
+    cases = campaign.plan(spec, tmp_path)
+    assert {case.protocol_name for case in cases} == set(spec.protocols)
+    assert {case.seed for case in cases} == set(spec.seeds)
+    assert len({case.id for case in cases}) == len(cases)
+    total_ps = sum(case.planned_steps * case.timestep_fs for case in cases) / 1000
+    most = {"quick": 60, "standard": 2000, "paper": 10_000}
+    assert total_ps <= most[name]
+
+
+TUBE_SPEC = campaign.BuiltStructure(tube=(5, 5), length_A=10.0)
+
+
+def test_a_suite_that_is_none_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="one of the suites paper, quick, standard"):
+        campaign.read_suite("slow")
+
+
+def test_protocols_become_cases(tmp_path: Path) -> None:
+    from ase.io import read
+
+    protocols = {
+        "down": {"kind": "quench", "ramp_ps": 1.0, "hold_ps": 0.5},
+        "apart": {"kind": "pull", "strain_per_ps": -0.1, "largest_strain": 0.05},
+        "free": {"kind": "npt", "temperatures_K": [300.0, 600.0]},
+        "hit": {"kind": "knock_on", "knock_eV": 15.0},
+    }
+    cases = campaign.plan(control_spec(protocols=protocols), tmp_path)
+    by_name = {case.protocol_name: case for case in cases}
+    assert len(cases) == 5
+    down = by_name["down"]
+    assert (down.start_K, down.temperature_K) == (1000.0, 300.0)
+    assert [stage.kind for stage in down.stages] == ["ramp", "hold"]
+    apart = by_name["apart"]
+    assert (apart.hold_steps, apart.strain_per_ps, apart.quench_frames) == (1000, -0.1, 0)
+    hit = by_name["hit"]
+    assert (hit.timestep_fs, hit.knock_eV) == (0.1, 15.0)
+    # outward, from the atom farthest from the axis
+    positions = read(TUBE, format="lammps-data", atom_style="atomic").positions
+    out = positions[hit.knock_atom - 1, :2] - positions[:, :2].mean(axis=0)
+    np.testing.assert_allclose(hit.knock_along[:2], out / np.linalg.norm(out), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("spec", "n_atoms", "bodies"),
+    [
+        ({"tube": (8, 0), "length_A": 20.0, "vacancies": 2}, 158, 1),
+        ({"tube": (8, 0), "length_A": 20.0, "stone_wales": 1}, 160, 1),
+        ({"tube": (4, 4), "outer": (9, 9), "length_A": 9.0}, 4 * (16 + 36), 2),
+    ],
+)
+def test_structures_are_built(spec: dict, n_atoms: int, bodies: int, tmp_path: Path) -> None:
+    from ase.neighborlist import build_neighbor_list, get_connectivity_matrix
+    from scipy.sparse.csgraph import connected_components
+
+    atoms = campaign.build(campaign.BuiltStructure(**spec))
+    assert len(atoms) == n_atoms
+    near = build_neighbor_list(atoms, [0.9] * len(atoms), self_interaction=False)
+    assert connected_components(get_connectivity_matrix(near.nl))[0] == bodies
+    assert atoms.get_all_distances(mic=True)[np.triu_indices(n_atoms, 1)].min() > 1.2
+
+
+@pytest.mark.parametrize(
+    ("outer", "said"), [((10, 0), "their periods do not fit"), ((6, 6), "have walls 1.3")]
+)
+def test_walls_that_do_not_fit_are_refused(outer: tuple[int, int], said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        campaign.build(campaign.BuiltStructure(tube=(4, 4), outer=outer, length_A=9.0))
+
+
+def test_an_amorphous_cell_has_its_density(tmp_path: Path) -> None:
+    atoms = campaign.build(campaign.BuiltStructure(amorphous_g_cm3=1.5, atoms=24))
+    grams = atoms.get_masses().sum() * 1.66053907e-24
+    assert grams / (atoms.get_volume() * 1e-24) == pytest.approx(1.5, rel=1e-3)
 
 
 def test_no_model_and_no_control_is_refused(tmp_path: Path) -> None:
@@ -270,7 +356,8 @@ def test_exit_codes_follow_the_verdict(verdict: str, code: int, tmp_path: Path) 
     from tempermd.records import write_record
     from tempermd.report import Summary
 
-    summary = Summary(verdict=verdict, models=[], survival=[], n_runs=0, total_ps=0.0)
+    empty = {"models": [], "survival": [], "contrasts": []}
+    summary = Summary(verdict=verdict, n_runs=0, total_ps=0.0, **empty)
     write_record(tmp_path / "summary.json", summary)
     assert read_record(tmp_path / "summary.json", Summary).verdict == verdict
     assert campaign.exit_code(tmp_path / "summary.json") == code

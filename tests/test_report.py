@@ -117,10 +117,10 @@ def test_verdicts_and_their_denominators(many: list[Analysis], clean: Analysis) 
     assert "2 of 3 runs failed, the first after 0.15 ps (detached, 3000 K, seed 1)" in bad.sentence
     assert (control.name, control.verdict, control.control) == ("LCBOP", "PASS", True)
     assert summary.verdict == "FAIL"
-    counts = {(cell.model, cell.temperature_K): cell for cell in summary.survival}
-    assert counts["direct <0>", 3000.0].n_survived == 0
-    assert counts["direct <0>", 1000.0].n_survived == 1
-    assert counts["pre-trained", 3000.0].low == pytest.approx(0.025 ** (1 / 5))
+    counts = {(cell.model, cell.condition): cell for cell in summary.survival}
+    assert counts["direct <0>", "3000 K"].n_survived == 0
+    assert counts["direct <0>", "1000 K"].n_survived == 1
+    assert counts["pre-trained", "3000 K"].low == pytest.approx(0.025 ** (1 / 5))
 
 
 def test_warnings_alone_warn_and_no_usable_run_is_inconclusive(clean, broken) -> None:
@@ -158,7 +158,7 @@ def test_terminal_twin_says_the_same(many: list[Analysis]) -> None:
     assert len(text.splitlines()) == 7
     assert text.splitlines()[0].startswith("PASS          pre-trained")
     assert "1 infrastructure failure apart, 1 of them censored" in text
-    assert text.splitlines()[-1].startswith("At 3000 K: pre-trained and direct <0> are told apart")
+    assert text.splitlines()[-1].startswith("3000 K: pre-trained and direct <0> are told apart")
 
 
 def test_models_are_compared_and_told_what_more_runs_would_do(clean, broken) -> None:

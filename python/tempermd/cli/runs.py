@@ -28,30 +28,38 @@ def robustness(
         list[float] | None, typer.Option("--temperature", "-T", help="Hold (K); repeatable.")
     ] = None,
     seed: Annotated[list[int] | None, typer.Option(help="Repeatable.")] = None,
-    ramp_ps: Annotated[float, typer.Option(help="Length of the ramp (ps).")] = 2.0,
-    hold_ps: Annotated[float, typer.Option(help="Length of the hold (ps).")] = 4.0,
-    timestep_fs: Annotated[float, typer.Option(help="Timestep (fs).")] = 0.5,
+    ramp_ps: Annotated[float | None, typer.Option(help="Length of the ramp (ps); 2.")] = None,
+    hold_ps: Annotated[float | None, typer.Option(help="Length of the hold (ps); 4.")] = None,
+    timestep_fs: Annotated[float | None, typer.Option(help="Timestep (fs); 0.5.")] = None,
     control: Annotated[bool, typer.Option("--control", help="Also run LCBOP.")] = False,
+    suite: Annotated[
+        str | None,
+        typer.Option(
+            help="quick, standard, paper, or a spec's TOML; other options override."
+        ),
+    ] = None,
     thresholds: Annotated[Path | None, typer.Option(help="TOML of limits.")] = None,
     workers: Workers = None,
 ) -> None:
     """Heat and hold a tube with each model and judge it; exit code 2 when one fails.
 
-    Example: tempermd robustness carbon.nequip.pth -o report/
+    Example: tempermd robustness carbon.nequip.pth -o report/ --suite quick
     """
     from tempermd import campaign
     from tempermd.records import parse_spec
 
-    raw = {
+    given = {
         "models": [str(path) for path in models or []],
-        "temperatures_K": temperature or [3000.0],
-        "seeds": seed or [1, 2],
+        "structures": [str(path) for path in structure or []],
+        "temperatures_K": temperature,
+        "seeds": seed,
         "ramp_ps": ramp_ps,
         "hold_ps": hold_ps,
         "timestep_fs": timestep_fs,
-        "control": control,
+        "control": control or None,
     }
-    raw |= {"structures": [str(path) for path in structure]} if structure else {}
+    raw = {} if suite is None else campaign.read_suite(suite).model_dump(exclude_unset=True)
+    raw |= {name: value for name, value in given.items() if value not in (None, [])}
     spec = parse_spec(raw, campaign.RobustnessSpec, "options")
     page, code = campaign.robustness(spec, output, thresholds=thresholds, workers=workers)
     print(page)

@@ -165,6 +165,7 @@ def label_of(case: md.Case) -> RunLabel:
         model_sha256=case.model_sha256 if nequip else None,
         potential=case.potential,
         structure=case.structure_name or Path(case.structure).stem,
+        protocol=case.protocol_name,
         temperature_K=case.temperature_K,
         seed=case.seed,
     )

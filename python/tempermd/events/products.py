@@ -44,8 +44,15 @@ class RunLabel(BaseModel):
     model_sha256: str | None = None
     potential: str = ""
     structure: str = ""
+    protocol: str = ""
     temperature_K: float | None = None
     seed: int | None = None
+
+    @property
+    def condition(self) -> str:
+        """What was done at which temperature, in words; runs of one condition are alike."""
+        kelvin = [] if self.temperature_K is None else [f"{self.temperature_K:g} K"]
+        return ", ".join([*filter(None, [self.protocol]), *kelvin]) or "all runs"
 
     @property
     def is_control(self) -> bool:

@@ -23,7 +23,7 @@ from tempermd.md.case import (
     environment,
     lammps_arguments,
 )
-from tempermd.md.data_file import count_atoms, data_elements
+from tempermd.md.data_file import count_atoms, data_elements, outermost_atom
 from tempermd.md.judge import Outcome, Progress, finite_frames, judge, read_progress
 from tempermd.md.quench import QUENCH, Quench, QuenchedFrame, quench_run, read_quench
 from tempermd.md.replay import replay_run
@@ -60,6 +60,7 @@ __all__ = [
     "judge",
     "lammps_arguments",
     "newest_attempt",
+    "outermost_atom",
     "read_case",
     "read_progress",
     "read_quench",

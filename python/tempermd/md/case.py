@@ -79,6 +79,7 @@ class Case(Spec):
     structure: str
     structure_sha256: str
     structure_name: str = ""
+    protocol_name: str = ""
     temperature_K: PositiveFloat
     start_temperature_K: PositiveFloat = 300.0
     ramp_steps: int = Field(ge=0)
@@ -131,7 +132,7 @@ class Case(Spec):
     @property
     def id(self) -> str:
         """First 16 hex digits of the sha256 of the state point, paths and names left out."""
-        labels = {"model", "model_name", "structure", "structure_name"}
+        labels = {"model", "model_name", "structure", "structure_name", "protocol_name"}
         return sha256_json(self.model_dump(mode="json", exclude=labels))[:16]
 
 

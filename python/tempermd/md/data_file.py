@@ -38,3 +38,14 @@ def count_atoms(data: Path | str) -> int:
             if len(words) == 2 and words[1] == "atoms" and words[0].isdigit():
                 return int(words[0])
     raise UserError(f"{data}: expected a LAMMPS data file with a line like '128 atoms'")
+
+
+def outermost_atom(data: Path | str) -> tuple[int, tuple[float, float, float]]:
+    """Return the ID of the atom farthest from the axis along z, and the unit vector outward."""
+    from ase.io import read
+
+    atoms = read(data, format="lammps-data", atom_style="atomic")
+    across = atoms.positions[:, :2] - atoms.positions[:, :2].mean(axis=0)
+    index = int(np.argmax(np.linalg.norm(across, axis=1)))
+    out = across[index] / max(float(np.linalg.norm(across[index])), 1e-9)
+    return int(atoms.arrays["id"][index]), (float(out[0]), float(out[1]), 0.0)

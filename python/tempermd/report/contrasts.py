@@ -8,14 +8,14 @@ from itertools import combinations
 from pydantic import BaseModel, ConfigDict
 
 from tempermd.events import Analysis
-from tempermd.report.fates import lives_of, usable
+from tempermd.report.fates import by_condition, lives_of, usable
 from tempermd.report.survival import Comparison, log_rank, runs_to_tell_apart
 
 SIGNIFICANT = 0.05
 
 
 class Contrast(BaseModel):
-    """Two models at one temperature: do their failures come at different times?
+    """Two models in one condition: do their failures come at different times?
 
     ``runs_needed`` of each would tell them apart in 80 % of all cases if they survive as seen so
     far; None where they are told apart already, or where a hundred would not do.
@@ -25,31 +25,22 @@ class Contrast(BaseModel):
 
     model: str
     other: str
-    temperature_K: float | None
+    condition: str
     comparison: Comparison | None
     runs_needed: int | None
     sentence: str
 
 
 def contrasts_between(models: Sequence[Sequence[Analysis]]) -> list[Contrast]:
-    """Compare every two models at every temperature at which both ran."""
+    """Compare every two models in every condition in which both ran."""
     found = []
-    for one, other in combinations(models, 2):
-        for temperature_K in sorted(
-            {run.label.temperature_K for run in one} & {run.label.temperature_K for run in other},
-            key=lambda value: (value is None, value),
-        ):
-            pair = [
-                [run for run in runs if run.label.temperature_K == temperature_K]
-                for runs in (one, other)
-            ]
-            found.append(_contrast(pair[0], pair[1], temperature_K))
+    for one, other in combinations(map(by_condition, models), 2):
+        shared = [condition for condition in one if condition in other]
+        found += [_contrast(one[condition], other[condition]) for condition in shared]
     return found
 
 
-def _contrast(
-    one: Sequence[Analysis], other: Sequence[Analysis], temperature_K: float | None
-) -> Contrast:
+def _contrast(one: Sequence[Analysis], other: Sequence[Analysis]) -> Contrast:
     comparison = log_rank(lives_of(one), lives_of(other))
     told_apart = comparison is not None and comparison.p < SIGNIFICANT
     counts = [(sum(run.survived for run in runs), sum(map(usable, runs))) for runs in (one, other)]
@@ -58,7 +49,7 @@ def _contrast(
     return Contrast(
         model=names[0],
         other=names[1],
-        temperature_K=temperature_K,
+        condition=one[0].label.condition,
         comparison=comparison,
         runs_needed=needed,
         sentence=_contrast_sentence(names, comparison, told_apart, needed, counts),

@@ -20,3 +20,11 @@ def lives_of(runs: Sequence[Analysis]) -> list[Life]:
         for run in runs
         if run.failed or run.duration_ps > 0
     ]
+
+
+def by_condition(runs: Sequence[Analysis]) -> dict[str, list[Analysis]]:
+    """Return runs that did the same at the same temperature, by what that was, in order."""
+    found: dict[str, list[Analysis]] = {}
+    for run in sorted(runs, key=lambda run: (run.label.protocol, run.label.temperature_K or 0.0)):
+        found.setdefault(run.label.condition, []).append(run)
+    return found

@@ -39,8 +39,7 @@ def _is_error(run: Analysis) -> bool:
 
 def _case(suite: ElementTree.Element, run: Analysis) -> None:
     label = run.label
-    parts = [label.structure]
-    parts += [] if label.temperature_K is None else [f"{label.temperature_K:g} K"]
+    parts = [label.structure, label.condition]
     parts += [] if label.seed is None else [f"seed {label.seed}"]
     case = ElementTree.SubElement(
         suite,

@@ -8,15 +8,14 @@ from tempermd.report.summary import Summary, kind_name
 
 def summary_markdown(summary: Summary, title: str = "Robustness in molecular dynamics") -> str:
     """Return verdicts, survival by temperature and what tells models apart as Markdown."""
-    temperatures = sorted({cell.temperature_K or 0.0 for cell in summary.survival})
-    cells = {(cell.model, cell.temperature_K or 0.0): cell for cell in summary.survival}
-    heads = [f"{kelvin:g} K" if kelvin else "survived" for kelvin in temperatures]
-    head = ["model", "verdict", *heads, "failures per ns", "events"]
+    conditions = list(dict.fromkeys(cell.condition for cell in summary.survival))
+    cells = {(cell.model, cell.condition): cell for cell in summary.survival}
+    head = ["model", "verdict", *conditions, "failures per ns", "events"]
     lines = [f"**{title}: {summary.verdict}**", "", _line(head), _line(["---"] * len(head))]
     for model in summary.models:
         row = [model.name + (" (control)" if model.control else ""), f"**{model.verdict}**"]
-        for kelvin in temperatures:
-            cell = cells.get((model.name, kelvin))
+        for condition in conditions:
+            cell = cells.get((model.name, condition))
             usable = cell is not None and cell.n_usable
             interval = f"{100 * cell.low:.0f}–{100 * cell.high:.0f} %" if usable else ""
             row.append(f"{cell.n_survived} of {cell.n_usable} ({interval})" if usable else "–")
@@ -26,9 +25,7 @@ def summary_markdown(summary: Summary, title: str = "Robustness in molecular dyn
         lines.append(_line([*row, ", ".join(counted) or "none"]))
     lines += ["", *(f"- {model.name}: {model.sentence}" for model in summary.models)]
     for contrast in summary.contrasts:
-        kelvin = contrast.temperature_K
-        at = "" if kelvin is None else f"{kelvin:g} K: "
-        lines.append(f"- {at}{contrast.sentence}")
+        lines.append(f"- {contrast.condition}: {contrast.sentence}")
     low_level = f"{summary.n_runs} runs, {summary.total_ps:.1f} ps simulated. "
     lines += ["", f"{low_level}Intervals are exact at 95 % (Clopper–Pearson, Poisson)."]
     return "\n".join(lines) + "\n"

@@ -62,7 +62,7 @@ class _RunView:
     def title(self) -> str:
         label = self.analysis.label
         parts = [label.model, label.structure]
-        parts += [] if label.temperature_K is None else [f"{label.temperature_K:g} K"]
+        parts += [] if label.condition == "all runs" else [label.condition]
         parts += [] if label.seed is None else [f"seed {label.seed}"]
         return " · ".join(part for part in parts if part)
 
@@ -127,8 +127,8 @@ def write_report(
             title=title,
             tables=tables,
             summary=summary,
-            temperatures=sorted({cell.temperature_K or 0.0 for cell in summary.survival}),
-            cells={(cell.model, cell.temperature_K or 0.0): cell for cell in summary.survival},
+            conditions=list(dict.fromkeys(cell.condition for cell in summary.survival)),
+            cells={(cell.model, cell.condition): cell for cell in summary.survival},
             shown_figures=figures,
             figures=[{"data": figure.data, "layout": figure.layout} for figure in figures],
             runs=runs,
@@ -226,15 +226,15 @@ class _Left:
 
 
 def _survival_figures(summary: Summary) -> list[pages.Figure]:
-    """Return Kaplan-Meier curves of all models, a figure for each temperature."""
+    """Return Kaplan-Meier curves of all models, a figure for each condition."""
     palette = Palette([model.name for model in summary.models if not model.control], "")
-    by_temperature: dict[float | None, dict[str, SurvivalCurve]] = {}
+    curves_of: dict[str, dict[str, SurvivalCurve]] = {}
     for cell in summary.survival:
         if cell.curve is not None:
-            by_temperature.setdefault(cell.temperature_K, {})[cell.model] = cell.curve
+            curves_of.setdefault(cell.condition, {})[cell.model] = cell.curve
     return [
-        survival_figure("All runs" if kelvin is None else f"{kelvin:g} K", curves, palette)
-        for kelvin, curves in by_temperature.items()
+        survival_figure(condition, curves, palette)
+        for condition, curves in curves_of.items()
         if any(len(curve.times_ps) > 1 for curve in curves.values())
     ]
 

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from tempermd.events import Analysis, Event
 from tempermd.records import Record
 from tempermd.report.contrasts import Contrast, contrasts_between
-from tempermd.report.fates import lives_of, usable
+from tempermd.report.fates import by_condition, lives_of, usable
 from tempermd.report.survival import SurvivalCurve, clopper_pearson, kaplan_meier, rate_per_ns
 
 Verdict = Literal["PASS", "WARN", "FAIL", "INCONCLUSIVE"]
@@ -46,7 +46,7 @@ class ModelVerdict(BaseModel):
 
 
 class SurvivalCell(BaseModel):
-    """Survivors among the usable runs of a model at a temperature, with the 95 % interval.
+    """Survivors among the usable runs of a model in a condition, with the 95 % interval.
 
     ``curve`` takes runs that a machine ended as censored then.
     """
@@ -54,7 +54,7 @@ class SurvivalCell(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     model: str
-    temperature_K: float | None
+    condition: str
     n_usable: int
     n_survived: int
     low: float
@@ -164,7 +164,7 @@ def _first_failure(run: Analysis) -> str:
     """Tell when and how the run that failed first did so."""
     event = first_damning(run)
     facts = [run.reason if event is None else kind_name(event.kind)]
-    facts += [] if run.label.temperature_K is None else [f"{run.label.temperature_K:g} K"]
+    facts += [run.label.condition] if run.label.condition != "all runs" else []
     facts += [] if run.label.seed is None else [f"seed {run.label.seed}"]
     after_ps = run.duration_ps if run.first_severe_ps is None else run.first_severe_ps
     return f"the first after {after_ps:.3g} ps ({', '.join(facts)})"
@@ -177,18 +177,14 @@ def first_damning(run: Analysis) -> Event | None:
 
 
 def _survival(name: str, runs: Sequence[Analysis]) -> list[SurvivalCell]:
-    temperatures = sorted(
-        {run.label.temperature_K for run in runs}, key=lambda value: (value is None, value)
-    )
     cells = []
-    for temperature_K in temperatures:
-        here = [run for run in runs if run.label.temperature_K == temperature_K]
+    for condition, here in by_condition(runs).items():
         n_usable, n_survived = sum(map(usable, here)), sum(run.survived for run in here)
         low, high = clopper_pearson(n_survived, n_usable)
         cells.append(
             SurvivalCell(
                 model=name,
-                temperature_K=temperature_K,
+                condition=condition,
                 n_usable=n_usable,
                 n_survived=n_survived,
                 low=low,
@@ -244,9 +240,8 @@ def summary_text(summary: Summary) -> str:
             )
         events = ", ".join(f"{count} {kind}" for kind, count in model.event_counts.items())
         lines.append(f"{'':<12}  {'':<{width}}  {apart}; events: {events or 'none'}")
-    lines += [f"{_at(one.temperature_K)}{one.sentence}" for one in summary.contrasts]
+    lines += [
+        f"{one.condition[0].upper()}{one.condition[1:]}: {one.sentence}"
+        for one in summary.contrasts
+    ]
     return "\n".join(lines)
-
-
-def _at(temperature_K: float | None) -> str:
-    return "" if temperature_K is None else f"At {temperature_K:g} K: "

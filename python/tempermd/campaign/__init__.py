@@ -1,0 +1,44 @@
+"""Campaigns: models x structures x protocols x temperatures x seeds, run, analysed, reported."""
+
+from __future__ import annotations
+
+from tempermd.campaign.building import VACUUM_A, build, prepare_structure
+from tempermd.campaign.planning import CampaignPlan, plan
+from tempermd.campaign.running import (
+    EXIT_COULD_NOT_RUN,
+    EXIT_FAIL,
+    EXIT_GOOD,
+    analyse,
+    analyse_all,
+    collect,
+    exit_code,
+    robustness,
+    run_one,
+    shown,
+)
+from tempermd.campaign.spec import CONTROL, BuiltStructure, ProtocolSpec, RobustnessSpec
+from tempermd.campaign.suites import SUITES, read_suite
+
+__all__ = [
+    "CONTROL",
+    "EXIT_COULD_NOT_RUN",
+    "EXIT_FAIL",
+    "EXIT_GOOD",
+    "SUITES",
+    "VACUUM_A",
+    "BuiltStructure",
+    "CampaignPlan",
+    "ProtocolSpec",
+    "RobustnessSpec",
+    "analyse",
+    "analyse_all",
+    "build",
+    "collect",
+    "exit_code",
+    "plan",
+    "prepare_structure",
+    "read_suite",
+    "robustness",
+    "run_one",
+    "shown",
+]

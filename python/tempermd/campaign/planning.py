@@ -1,0 +1,171 @@
+"""All runs of a campaign: each combination that its spec asks for, as a case."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any, ClassVar
+
+from tempermd import lmp, md
+from tempermd.campaign.building import prepare_structure
+from tempermd.campaign.spec import (
+    CONTROL,
+    MODEL_SUFFIX,
+    ProtocolSpec,
+    RobustnessSpec,
+    file_stem,
+)
+from tempermd.md import Case
+from tempermd.records import Record, UserError, sha256_file
+
+SHIPPED_STRUCTURE = "tube_8_8.data"
+
+
+class CampaignPlan(Record):
+    """The cases of a campaign, each with the name of its model and structure."""
+
+    format_name: ClassVar[str] = "tempermd-campaign"
+
+    cases: list[Case]
+
+    @property
+    def identity(self) -> set[tuple[str, str, str, str]]:
+        """What must be the same for an output folder to be gone on with."""
+        return {
+            (case.id, case.model_name, case.structure_name, case.protocol_name)
+            for case in self.cases
+        }
+
+
+def plan(spec: RobustnessSpec, folder: Path | str) -> list[Case]:
+    """Return all cases of a spec, seeds outermost, so that early results span all models.
+
+    Structures are written to ``folder / "structures"`` as LAMMPS data files.
+    """
+    if not spec.models and not spec.control:
+        raise UserError("no model to run: name a deployed model, or ask for the control")
+    structures = spec.structures or {
+        file_stem(SHIPPED_STRUCTURE): str(lmp.potentials_folder() / SHIPPED_STRUCTURE)
+    }
+    data = {
+        name: prepare_structure(source, Path(folder) / "structures" / f"{name}.data")
+        for name, source in structures.items()
+    }
+    arms = [_arm(name, path) for name, path in spec.models.items()]
+    if spec.control:
+        arms.append({"potential": "lcbop", "model_name": CONTROL})
+    _check_elements(spec, data)
+    protocols = spec.protocols or {"": ProtocolSpec()}
+    cases = [
+        _case(spec, arm, (name, path), (title, protocol), temperature_K, seed)
+        for seed in spec.seeds
+        for title, protocol in protocols.items()
+        for temperature_K in protocol.temperatures_K or spec.temperatures_K
+        for name, path in data.items()
+        if protocol.structures is None or name in protocol.structures
+        for arm in arms
+    ]
+    _refuse_twins(cases)
+    return cases
+
+
+def _arm(name: str, path: str) -> dict[str, Any]:
+    if not path.endswith(MODEL_SUFFIX):
+        raise UserError(f"{path}: expected a model made by deploy-model, NAME{MODEL_SUFFIX}")
+    return {
+        "potential": "nequip",
+        "model": str(Path(path).resolve()),
+        "model_sha256": sha256_file(path),
+        "model_name": name,
+    }
+
+
+def _case(
+    spec: RobustnessSpec,
+    arm: dict[str, Any],
+    structure: tuple[str, Path],
+    named_protocol: tuple[str, ProtocolSpec],
+    temperature_K: float,
+    seed: int,
+) -> Case:
+    (name, data), (title, protocol) = structure, named_protocol
+    timestep_fs = protocol.timestep_fs or (0.1 if protocol.kind == "knock_on" else spec.timestep_fs)
+    start_K, stop_K = min(spec.start_temperature_K, temperature_K), temperature_K
+    if protocol.kind == "quench":
+        start_K, stop_K = stop_K, start_K
+    return Case(
+        **arm,
+        **_of_kind(protocol, data),
+        structure=str(data.resolve()),
+        structure_sha256=sha256_file(data),
+        structure_name=name,
+        protocol_name=title,
+        temperature_K=stop_K,
+        start_temperature_K=start_K,
+        ramp_steps=_steps(_or(protocol.ramp_ps, spec.ramp_ps), timestep_fs),
+        hold_steps=_steps(_length_ps(protocol, spec), timestep_fs),
+        timestep_fs=timestep_fs,
+        damping_fs=spec.damping_fs,
+        seed=seed,
+        dump_every=max(1, round(spec.dump_every_fs / timestep_fs)),
+        thermo_every=max(1, round(spec.thermo_every_fs / timestep_fs)),
+        quench_frames=0 if protocol.kind == "pull" else spec.quench_frames,
+        guard_every=spec.guard_every if arm["potential"] == "nequip" else 0,
+    )
+
+
+def _of_kind(protocol: ProtocolSpec, data: Path) -> dict[str, Any]:
+    """Return the fields of a case that only its protocol has."""
+    if protocol.kind == "pull":
+        return {"protocol": "pull", "strain_per_ps": protocol.strain_per_ps}
+    if protocol.kind == "knock_on":
+        atom, along = md.outermost_atom(data)
+        return {
+            "protocol": "knock_on",
+            "knock_eV": protocol.knock_eV,
+            "knock_atom": atom,
+            "knock_along": along,
+        }
+    return {"protocol": "npt" if protocol.kind == "npt" else "heat"}
+
+
+def _length_ps(protocol: ProtocolSpec, spec: RobustnessSpec) -> float:
+    if protocol.kind == "pull":
+        return protocol.largest_strain / abs(protocol.strain_per_ps)
+    return _or(protocol.hold_ps, spec.hold_ps)
+
+
+def _or(value: float | None, default: float) -> float:
+    return default if value is None else value
+
+
+def _steps(time_ps: float, timestep_fs: float) -> int:
+    return math.floor(time_ps * 1e3 / timestep_fs + 0.5)
+
+
+def _check_elements(spec: RobustnessSpec, data: dict[str, Path]) -> None:
+    """Refuse a model that is damaged, or that does not know an element of a structure."""
+    from tempermd.deploy import model_info
+
+    known = {name: set(model_info(path)["type_names"]) for name, path in spec.models.items()}
+    if spec.control:
+        known[CONTROL] = {"C"}
+    for structure, path in data.items():
+        needed = set(md.data_elements(path))
+        for model, elements in known.items():
+            if needed - elements:
+                raise UserError(
+                    f"{structure}: has {', '.join(sorted(needed - elements))}, but {model} knows "
+                    f"only {', '.join(sorted(elements))}"
+                )
+
+
+def _refuse_twins(cases: list[Case]) -> None:
+    seen: dict[str, Case] = {}
+    for case in cases:
+        twin = seen.setdefault(case.id, case)
+        if twin is not case:
+            raise UserError(
+                f"{case.model_name} on {case.structure_name} is the same as {twin.model_name} on "
+                f"{twin.structure_name} (the files are equal); name each file once"
+            )
