@@ -155,6 +155,30 @@ def test_walls_that_do_not_fit_are_refused(outer: tuple[int, int], said: str) ->
         campaign.build(campaign.BuiltStructure(tube=(4, 4), outer=outer, length_A=9.0))
 
 
+def test_physics_is_checked_kept_and_reported(make_model, tmp_path: Path) -> None:
+    """Random weights have no tube at rest, or not a right one."""
+    spec = control_spec(
+        models={"random": str(make_model())},
+        physics=True,
+        ramp_ps=0.0,
+        hold_ps=0.02,
+        temperatures_K=[10.0],
+    )
+    page, _ = campaign.robustness(spec, tmp_path / "out", workers=2)
+    records = sorted((tmp_path / "out" / "physics").glob("*.json"))
+    assert [path.name.split(".")[0] for path in records] == ["LCBOP", "random"]
+    before = [path.stat().st_mtime_ns for path in records]
+    text = page.read_text()
+    assert "<h2>Physics checks</h2>" in text
+    summary = json.loads((page.parent / "summary.json").read_text())
+    by_name = {model["name"]: model for model in summary["models"]}
+    assert "random on tube 5,5: " in by_name["random"]["sentence"]
+    assert by_name["random"]["verdict"] != "PASS"
+    assert "tube 5,5" not in by_name["LCBOP"]["sentence"]
+    campaign.robustness(spec, tmp_path / "out", workers=2)
+    assert [path.stat().st_mtime_ns for path in records] == before
+
+
 def test_an_amorphous_cell_has_its_density(tmp_path: Path) -> None:
     atoms = campaign.build(campaign.BuiltStructure(amorphous_g_cm3=1.5, atoms=24))
     grams = atoms.get_masses().sum() * 1.66053907e-24

@@ -20,6 +20,7 @@ STATIONS = [
     "md",
     "trajectory",
     "events",
+    "physics",
     "report",
     "campaign",
     "findings",

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tempermd import lmp, md
+from tempermd.campaign.checking import check_models, read_checks
 from tempermd.campaign.planning import CampaignPlan, plan
 from tempermd.campaign.spec import RobustnessSpec
 from tempermd.engine import run_tasks
@@ -76,7 +77,8 @@ def collect(
     """
     from tempermd import report
 
-    return report.write_report(analyse_all(root, thresholds=thresholds, workers=workers), output)
+    analyses = analyse_all(root, thresholds=thresholds, workers=workers)
+    return report.write_report(analyses, output, physics=read_checks(Path(root).parent))
 
 
 def robustness(
@@ -103,6 +105,7 @@ def robustness(
     tasks = [(case, output / "runs") for case in cases]
     for index, result in run_tasks(_run_task, tasks, workers=workers, title="runs"):
         _tell(cases[index], result)
+    check_models(spec, output, workers)
     page = collect(output / "runs", output, thresholds=thresholds, workers=workers)
     return page, exit_code(output / "summary.json")
 

@@ -94,6 +94,12 @@ class RobustnessSpec(Spec):
         default=0, ge=0, description="steps between looks of the pair style's guard; 0: none"
     )
     control: bool = Field(default=False, description="also run LCBOP on the same structures")
+    physics: bool = Field(
+        default=False, description="also relax, strain and vibrate a tube with each model"
+    )
+    physics_structure: BuiltStructure = Field(
+        default=BuiltStructure(tube=(5, 5), length_A=7.0), description="that tube"
+    )
 
     @field_validator("models", "structures", mode="before")
     @classmethod

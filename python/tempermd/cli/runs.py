@@ -34,9 +34,7 @@ def robustness(
     control: Annotated[bool, typer.Option("--control", help="Also run LCBOP.")] = False,
     suite: Annotated[
         str | None,
-        typer.Option(
-            help="quick, standard, paper, or a spec's TOML; other options override."
-        ),
+        typer.Option(help="quick, standard, paper, or a spec's TOML; other options override."),
     ] = None,
     thresholds: Annotated[Path | None, typer.Option(help="TOML of limits.")] = None,
     workers: Workers = None,

@@ -14,6 +14,7 @@ from tempermd import pages
 from tempermd.events import Analysis, Event, write_events
 from tempermd.pages import Table
 from tempermd.pages.palette import Palette
+from tempermd.physics import PhysicsRecord, physics_table
 from tempermd.records import atomic_write, write_record
 from tempermd.report.clips import Clip, clips_of, extended_xyz
 from tempermd.report.figures import survival_figure
@@ -91,6 +92,7 @@ def write_report(
     tables: Sequence[Table] = (),
     provenance: Mapping[str, str] | None = None,
     pictures: bool = True,
+    physics: Sequence[PhysicsRecord] = (),
 ) -> Path:
     """Write ``report.html``, and beside it what other programs and people read.
 
@@ -109,6 +111,8 @@ def write_report(
         Further facts for the last section.
     pictures : bool
         Whether to render culprit frames; without OVITO the page says why it has none.
+    physics : sequence of PhysicsRecord
+        Checks of the models; wrong numbers turn a PASS into a WARN.
 
     Returns
     -------
@@ -116,7 +120,7 @@ def write_report(
         The page.
     """
     out_dir = Path(out_dir)
-    summary = summarise(analyses)
+    summary = summarise(analyses, physics)
     runs = [_view(number, analysis) for number, analysis in enumerate(analyses)]
     clips, culprits, no_pictures = _show_events(runs, pictures)
     figures = _survival_figures(summary)
@@ -131,6 +135,8 @@ def write_report(
             cells={(cell.model, cell.condition): cell for cell in summary.survival},
             shown_figures=figures,
             figures=[{"data": figure.data, "layout": figure.layout} for figure in figures],
+            physics=physics_table(physics) if physics else None,
+            physics_sentences=[record.sentence for record in physics],
             runs=runs,
             rows=[row for run in runs for row in run.rows],
             clips=clips,

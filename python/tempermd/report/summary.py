@@ -10,6 +10,7 @@ from typing import ClassVar, Literal
 from pydantic import BaseModel, ConfigDict
 
 from tempermd.events import Analysis, Event
+from tempermd.physics import PhysicsRecord
 from tempermd.records import Record
 from tempermd.report.contrasts import Contrast, contrasts_between
 from tempermd.report.fates import by_condition, lives_of, usable
@@ -75,15 +76,16 @@ class Summary(Record):
     total_ps: float
 
 
-def summarise(analyses: Sequence[Analysis]) -> Summary:
+def summarise(analyses: Sequence[Analysis], physics: Sequence[PhysicsRecord] = ()) -> Summary:
     """Judge every model by all of its runs.
 
     FAIL when any run has a fatal or severe event, INCONCLUSIVE when no run is usable, WARN when
-    there are warnings only, otherwise PASS.
+    there are warnings only or numbers of its physics are wrong, otherwise PASS.
 
     Parameters
     ----------
     analyses : sequence of Analysis
+    physics : sequence of PhysicsRecord
 
     Returns
     -------
@@ -91,7 +93,8 @@ def summarise(analyses: Sequence[Analysis]) -> Summary:
     """
     names = list(dict.fromkeys(analysis.label.model for analysis in analyses))
     runs = {name: [one for one in analyses if one.label.model == name] for name in names}
-    models = [_judge(name, runs[name]) for name in names]
+    wrong = {record.potential: record.sentence for record in physics if not record.good}
+    models = [_judge(name, runs[name], wrong.get(name)) for name in names]
     judged = [model.verdict for model in models if not model.control]
     judged = judged or [model.verdict for model in models]
     order: tuple[Verdict, ...] = ("FAIL", "INCONCLUSIVE", "WARN", "PASS")
@@ -105,7 +108,7 @@ def summarise(analyses: Sequence[Analysis]) -> Summary:
     )
 
 
-def _judge(name: str, runs: Sequence[Analysis]) -> ModelVerdict:
+def _judge(name: str, runs: Sequence[Analysis], wrong: str | None) -> ModelVerdict:
     failed = [run for run in runs if run.failed]
     events: Counter[str] = Counter()
     for run in runs:
@@ -117,14 +120,14 @@ def _judge(name: str, runs: Sequence[Analysis]) -> ModelVerdict:
         verdict = "FAIL"
     elif n_usable == 0:
         verdict = "INCONCLUSIVE"
-    elif events:
+    elif events or wrong:
         verdict = "WARN"
     times = [run.first_severe_ps for run in failed if run.first_severe_ps is not None]
     return ModelVerdict(
         name=name,
         control=all(run.label.is_control for run in runs),
         verdict=verdict,
-        sentence=_sentence(verdict, runs, n_usable),
+        sentence=_sentence(verdict, runs, n_usable) + (f" {wrong}." if wrong else ""),
         n_runs=len(runs),
         n_usable=n_usable,
         n_survived=sum(run.survived for run in runs),
@@ -156,7 +159,8 @@ def _sentence(verdict: Verdict, runs: Sequence[Analysis], n_usable: int) -> str:
     means = f"{n_survived} of {n_usable} means survival above {_percent(low)} (95 %)"
     if verdict == "WARN":
         n_warned = sum(bool(run.events) for run in runs)
-        return f"{counted} survived, {n_warned} of them with warnings; {means}."
+        how = f", {n_warned} of them with warnings" if n_warned else " without an event"
+        return f"{counted} survived{how}; {means}."
     return f"{counted} survived without an event; {means}."
 
 

@@ -1,0 +1,19 @@
+"""Station physics: is a potential right, besides being stable? Relaxed tubes, moduli, spectra."""
+
+from tempermd.physics.checks import PhysicsCheck, PhysicsRecord, check_physics, physics_table
+from tempermd.physics.distributions import overlap, pair_distribution, vibrational_spectrum
+from tempermd.physics.statics import RelaxedTube, relax_tube
+from tempermd.physics.vibrations import frequencies_THz
+
+__all__ = [
+    "PhysicsCheck",
+    "PhysicsRecord",
+    "RelaxedTube",
+    "check_physics",
+    "frequencies_THz",
+    "overlap",
+    "pair_distribution",
+    "physics_table",
+    "relax_tube",
+    "vibrational_spectrum",
+]

@@ -1,0 +1,187 @@
+"""A potential's tube held against known carbon, and against a reference potential."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from tempermd.pages import Table, number_text
+from tempermd.physics.statics import relax_tube
+from tempermd.physics.vibrations import frequencies_THz
+from tempermd.records import Record, Spec, UserError
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+UNSTABLE_THZ = 0.5
+"""Softer imaginary modes are what finite differences make of the four zeros."""
+
+
+class Band(Spec):
+    """What a right potential gives, and why."""
+
+    low: float | None
+    high: float | None
+    why: str
+
+
+BANDS: dict[str, Band] = {
+    "bond": Band(low=1.39, high=1.46, why="graphene's bonds are 1.42 A"),
+    "radius": Band(low=None, high=None, why=""),
+    "youngs_modulus": Band(low=0.8, high=1.3, why="about 1 TPa is measured, walls 3.35 A thick"),
+    "stiffness": Band(low=None, high=None, why=""),
+    "highest_mode": Band(low=44.0, high=55.0, why="the G band lies near 1,590 / cm, 47.7 THz"),
+    "unstable_modes": Band(low=0.0, high=0.0, why="a tube at rest is a minimum"),
+}
+
+
+class PhysicsCheck(Spec):
+    """One number of a potential, the band it should be in, and the reference's."""
+
+    name: str
+    value: float
+    unit: str
+    low: float | None
+    high: float | None
+    why: str
+    reference: float | None
+
+    @property
+    def good(self) -> bool:
+        """Whether it is in its band, where it has one."""
+        return (self.low is None or self.value >= self.low) and (
+            self.high is None or self.value <= self.high
+        )
+
+
+class PhysicsRecord(Record):
+    """The checks of one potential on one tube; ``fault`` says why there are none."""
+
+    format_name: ClassVar[str] = "tempermd-physics"
+
+    potential: str
+    structure: str
+    reference: str | None
+    checks: list[PhysicsCheck]
+    fault: str = ""
+
+    @property
+    def good(self) -> bool:
+        """Whether all checks are in their bands."""
+        return not self.fault and all(check.good for check in self.checks)
+
+    @property
+    def sentence(self) -> str:
+        """What a reader needs to know first."""
+        if self.fault:
+            return f"{self.potential} on {self.structure}: no checks, {self.fault}"
+        bad = [check for check in self.checks if not check.good]
+        if not bad:
+            return f"{self.potential} on {self.structure}: all {len(self.checks)} numbers are right"
+        what = "; ".join(
+            f"{_words(check.name)} {number_text(check.value)} {check.unit} ({check.why})"
+            for check in bad
+        )
+        return f"{self.potential} on {self.structure}: wrong, though stable: {what}"
+
+
+def check_physics(
+    atoms: Atoms,
+    calculator: Any,
+    names: tuple[str, str],
+    reference: tuple[str, Any] | None = None,
+) -> PhysicsRecord:
+    """Relax, strain and vibrate a tube.
+
+    Parameters
+    ----------
+    atoms : Atoms
+        Periodic along z; a hundred atoms or fewer, for each is moved six times.
+    calculator
+        Of ASE.
+    names : (str, str)
+        Of the potential and of the structure.
+    reference : (str, calculator) or None
+        Another potential to hold it against.
+
+    Returns
+    -------
+    PhysicsRecord
+    """
+    own_name, structure = names
+    try:
+        own = _numbers(atoms, calculator)
+    except UserError as error:
+        return PhysicsRecord(
+            potential=own_name,
+            structure=structure,
+            reference=reference[0] if reference else None,
+            checks=[],
+            fault=str(error),
+        )
+    other = _numbers(atoms, reference[1]) if reference else {}
+    checks = [
+        PhysicsCheck(
+            name=name,
+            value=value,
+            unit=unit,
+            low=BANDS[name].low,
+            high=BANDS[name].high,
+            why=BANDS[name].why,
+            reference=other[name][0] if other else None,
+        )
+        for name, (value, unit) in own.items()
+    ]
+    return PhysicsRecord(
+        potential=own_name,
+        structure=structure,
+        reference=reference[0] if reference else None,
+        checks=checks,
+    )
+
+
+def _numbers(atoms: Atoms, calculator: Any) -> dict[str, tuple[float, str]]:
+    tube = relax_tube(atoms, calculator)
+    modes = frequencies_THz(tube.atoms, calculator)
+    return {
+        "bond": (tube.bond_A, "A"),
+        "radius": (tube.radius_A, "A"),
+        "youngs_modulus": (tube.youngs_modulus_TPa, "TPa"),
+        "stiffness": (tube.stiffness_N_per_m, "N/m"),
+        "highest_mode": (float(modes.max()), "THz"),
+        "unstable_modes": (float(np.sum(modes < -UNSTABLE_THZ)), "modes"),
+    }
+
+
+def physics_table(records: Sequence[PhysicsRecord]) -> Table:
+    """Return the checks of several potentials as a table of a page."""
+    rows = []
+    for record in records:
+        for check in record.checks:
+            ends = [number_text(end) if end is not None else "" for end in (check.low, check.high)]
+            band = f"{ends[0]} to {ends[1]}" if any(ends) else "–"
+            rows.append(
+                [
+                    record.potential,
+                    record.structure,
+                    _words(check.name),
+                    f"{number_text(check.value)} {check.unit}",
+                    band,
+                    number_text(check.reference),
+                    "right" if check.good and any(ends) else "wrong" if any(ends) else "–",
+                ]
+            )
+        if record.fault:
+            rows.append([record.potential, record.structure, record.fault, "", "", "", "wrong"])
+    reference = next((record.reference for record in records if record.reference), "–")
+    return Table(
+        title="Physics checks",
+        head=["model", "structure", "what", "value", "band", reference, "verdict"],
+        rows=rows,
+    )
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ").replace("youngs", "Young's")

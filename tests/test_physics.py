@@ -1,0 +1,149 @@
+"""Physics of tubes against closed forms, stresses and other ways to the same number."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.calculators.lj import LennardJones
+
+from made_trajectories import frame_of, tube_atoms
+from tempermd.labels import SourceSpec, open_source
+from tempermd.physics import (
+    check_physics,
+    frequencies_THz,
+    overlap,
+    pair_distribution,
+    relax_tube,
+    vibrational_spectrum,
+)
+from tempermd.physics.checks import physics_table
+from tempermd.structures import nanotube
+
+EV_PER_A3_IN_GPA = 160.2176634
+
+
+@pytest.fixture(scope="module")
+def lcbop():
+    return open_source(SourceSpec(name="lcbop"))[1]
+
+
+@pytest.fixture(scope="module")
+def tube():
+    atoms = nanotube(5, 5, 7.0)
+    atoms.center(vacuum=8.0, axis=(0, 1))
+    atoms.pbc = True
+    return atoms
+
+
+@pytest.fixture(scope="module")
+def relaxed(tube, lcbop):
+    return relax_tube(tube, lcbop)
+
+
+def test_relaxed_tube_has_no_axial_stress_and_its_stiffness_is_the_stress_of_strain(
+    relaxed, lcbop
+) -> None:
+    """The curvature of energies against the virial's slope, clamped atoms relaxed at each end."""
+    from ase.optimize import FIRE
+
+    stresses = []
+    for strain in (-0.004, 0.0, 0.004):
+        atoms = relaxed.atoms.copy()
+        cell = atoms.cell[:].copy()
+        cell[2] *= 1 + strain
+        atoms.set_cell(cell, scale_atoms=True)
+        atoms.calc = lcbop
+        FIRE(atoms, logfile=None).run(fmax=0.005, steps=400)
+        per_area_of_wall = atoms.get_volume() / (2 * np.pi * relaxed.radius_A * atoms.cell[2, 2])
+        stresses.append(atoms.get_stress()[2] * per_area_of_wall)  # eV/A^2
+    assert abs(stresses[1]) < 0.02 * (stresses[2] - stresses[0])
+    slope_N_per_m = (stresses[2] - stresses[0]) / 0.008 * 16.02176634
+    assert relaxed.stiffness_N_per_m == pytest.approx(slope_N_per_m, rel=0.03)
+    assert relaxed.youngs_modulus_TPa == pytest.approx(relaxed.stiffness_N_per_m / 335.0)
+    assert 1.39 < relaxed.bond_A < 1.46
+    assert relaxed.radius_A == pytest.approx(
+        5 * np.sqrt(3) * 3 * 1.42 / 2 / np.pi / np.sqrt(3), rel=0.05
+    )
+
+
+def test_a_dimer_vibrates_as_its_curvature_says() -> None:
+    """Lennard-Jones: k = 72 eps / (2^(1/3) sigma^2) at its minimum, f = sqrt(k / mu) / 2 pi."""
+    epsilon, sigma, mass = 0.2, 2.0, 12.0
+    atoms = Atoms("C2", [[0, 0, 0], [2 ** (1 / 6) * sigma, 0, 0]], masses=[mass, mass])
+    modes = frequencies_THz(atoms, LennardJones(epsilon=epsilon, sigma=sigma, rc=50.0), 1e-3)
+    k = 72 * epsilon / (2 ** (1 / 3) * sigma**2)
+    expected = np.sqrt(k / (mass / 2) * 9648.53321) / (2 * np.pi)  # rad/ps to THz
+    assert modes[-1] == pytest.approx(expected, rel=1e-4)
+    assert np.abs(modes[:-1]).max() < 1e-2 * expected
+
+
+def test_a_stretched_dimer_is_unstable() -> None:
+    atoms = Atoms("C2", [[0, 0, 0], [3.2, 0, 0]])
+    modes = frequencies_THz(atoms, LennardJones(epsilon=0.2, sigma=2.0, rc=50.0))
+    assert modes[0] < -1
+
+
+def test_tube_has_four_zeros_and_no_unstable_mode(relaxed, lcbop) -> None:
+    modes = frequencies_THz(relaxed.atoms, lcbop)
+    assert np.abs(np.sort(np.abs(modes))[:4]).max() < 0.5
+    assert np.sort(np.abs(modes))[4] > 0.5
+    assert modes.min() > -0.5
+
+
+def test_checks_tell_right_from_wrong(tube, lcbop) -> None:
+    record = check_physics(tube, lcbop, ("LCBOP", "tube"), reference=("LCBOP", lcbop))
+    assert record.good, record.sentence
+    assert [check.value for check in record.checks] == pytest.approx(
+        [check.reference for check in record.checks], abs=1e-6
+    )
+    soft = check_physics(tube, Scaled(lcbop, 0.5), ("half", "tube"))
+    wrong = {check.name for check in soft.checks if not check.good}
+    assert wrong == {"youngs_modulus", "highest_mode"}
+    assert "wrong, though stable" in soft.sentence
+    repulsive = check_physics(tube, Scaled(lcbop, -1.0), ("upside down", "tube"))
+    assert not repulsive.good
+    assert repulsive.fault
+    table = physics_table([record, soft, repulsive])
+    assert len(table.rows) == 2 * 6 + 1
+    assert {len(row) for row in table.rows} == {len(table.head)}
+
+
+class Scaled:
+    """A calculator whose energies and forces are a multiple of another's."""
+
+    def __init__(self, calculator, factor: float) -> None:
+        self._calculator, self._factor = calculator, factor
+
+    def get_potential_energy(self, atoms=None, force_consistent=False) -> float:
+        return self._factor * self._calculator.get_potential_energy(atoms)
+
+    def get_forces(self, atoms=None) -> np.ndarray:
+        return self._factor * self._calculator.get_forces(atoms)
+
+
+def test_spectrum_of_known_oscillations() -> None:
+    """Two atoms at 10 and 40 THz; the heavier one counts by its mass."""
+    spacing_ps, steps = 0.005, 2000
+    time = np.arange(steps) * spacing_ps
+    velocities = np.zeros((steps, 2, 3))
+    velocities[:, 0, 0] = np.cos(2 * np.pi * 10 * time)
+    velocities[:, 1, 2] = np.sin(2 * np.pi * 40 * time)
+    frequency, density = vibrational_spectrum(velocities, np.array([1.0, 3.0]), spacing_ps)
+    assert density.sum() * (frequency[1] - frequency[0]) == pytest.approx(1)
+    peaks = frequency[np.argsort(density)[-2:]]
+    near = [density[np.abs(frequency - f) < 1].sum() for f in (10, 40)]
+    assert near[1] / near[0] == pytest.approx(3, rel=1e-3)
+    assert min(abs(peaks - 40)) < 0.2
+
+
+def test_pair_distribution_of_a_tube_has_its_shells() -> None:
+    atoms = tube_atoms()
+    found = pair_distribution([frame_of(atoms)] * 2)
+    centres = (np.arange(240) + 0.5) * 6.0 / 240
+    distances = atoms.get_all_distances(mic=True)[np.triu_indices(128, 1)]
+    expected, _ = np.histogram(distances[distances < 6.0], bins=240, range=(0, 6.0))
+    np.testing.assert_allclose(found, expected / expected.sum())
+    assert abs(centres[np.flatnonzero(found)[0]] - 1.42) < 0.05
+    assert overlap(found, found) == 1.0
+    assert overlap(found, np.roll(found, 100)) < 0.9
