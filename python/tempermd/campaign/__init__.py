@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tempermd.campaign.building import VACUUM_A, build, prepare_structure
+from tempermd.campaign.calibrating import calibrate
 from tempermd.campaign.planning import CampaignPlan, plan
 from tempermd.campaign.running import (
     EXIT_COULD_NOT_RUN,
@@ -33,6 +34,7 @@ __all__ = [
     "analyse",
     "analyse_all",
     "build",
+    "calibrate",
     "collect",
     "exit_code",
     "plan",

@@ -99,15 +99,20 @@ def robustness(
     from tempermd import events
 
     output = Path(output)
-    lmp.lmp_command()
     events.read_thresholds(thresholds)  # a fault in them must show before hours of runs
+    run_cases(spec, output, workers)
+    check_models(spec, output, workers)
+    page = collect(output / "runs", output, thresholds=thresholds, workers=workers)
+    return page, exit_code(output / "summary.json")
+
+
+def run_cases(spec: RobustnessSpec, output: Path, workers: int | None = None) -> None:
+    """Run all cases of a spec below ``output``, what is finished not again; tell what failed."""
+    lmp.lmp_command()
     cases = _open_output(spec, output)
     tasks = [(case, output / "runs") for case in cases]
     for index, result in run_tasks(_run_task, tasks, workers=workers, title="runs"):
         _tell(cases[index], result)
-    check_models(spec, output, workers)
-    page = collect(output / "runs", output, thresholds=thresholds, workers=workers)
-    return page, exit_code(output / "summary.json")
 
 
 def _open_output(spec: RobustnessSpec, output: Path) -> list[Case]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -13,29 +13,49 @@ report_app = group("Reports of runs.")
 app.add_typer(report_app, name="report")
 
 
+Output = Annotated[Path, typer.Option("--output", "-o", help="The folder of the report.")]
+Structures = Annotated[
+    list[Path] | None,
+    typer.Option(help="LAMMPS data file or any format of ASE; the shipped tube if none."),
+]
+Temperatures = Annotated[
+    list[float] | None, typer.Option("--temperature", "-T", help="Hold (K); repeatable.")
+]
+Seeds = Annotated[list[int] | None, typer.Option(help="Repeatable.")]
+Ramp = Annotated[float | None, typer.Option(help="Length of the ramp (ps); 2.")]
+Hold = Annotated[float | None, typer.Option(help="Length of the hold (ps); 4.")]
+Timestep = Annotated[float | None, typer.Option(help="Timestep (fs); 0.5.")]
+Suite = Annotated[
+    str | None,
+    typer.Option(help="quick, standard, paper, or a spec's TOML; other options override."),
+]
+
+
+def _spec(suite: str | None, **given: Any) -> Any:
+    """Return the spec of a suite with what is given on the command line over it."""
+    from tempermd import campaign
+    from tempermd.records import parse_spec
+
+    raw = {} if suite is None else campaign.read_suite(suite).model_dump(exclude_unset=True)
+    raw |= {name: value for name, value in given.items() if value not in (None, [])}
+    return parse_spec(raw, campaign.RobustnessSpec, "options")
+
+
 @app.command()
 def robustness(
-    output: Annotated[Path, typer.Option("--output", "-o", help="The folder of the report.")],
+    output: Output,
     models: Annotated[
         list[Path] | None,
         typer.Argument(help="Deployed models (*.nequip.pth); none with --control alone."),
     ] = None,
-    structure: Annotated[
-        list[Path] | None,
-        typer.Option(help="LAMMPS data file or any format of ASE; the shipped tube if none."),
-    ] = None,
-    temperature: Annotated[
-        list[float] | None, typer.Option("--temperature", "-T", help="Hold (K); repeatable.")
-    ] = None,
-    seed: Annotated[list[int] | None, typer.Option(help="Repeatable.")] = None,
-    ramp_ps: Annotated[float | None, typer.Option(help="Length of the ramp (ps); 2.")] = None,
-    hold_ps: Annotated[float | None, typer.Option(help="Length of the hold (ps); 4.")] = None,
-    timestep_fs: Annotated[float | None, typer.Option(help="Timestep (fs); 0.5.")] = None,
+    structure: Structures = None,
+    temperature: Temperatures = None,
+    seed: Seeds = None,
+    ramp_ps: Ramp = None,
+    hold_ps: Hold = None,
+    timestep_fs: Timestep = None,
     control: Annotated[bool, typer.Option("--control", help="Also run LCBOP.")] = False,
-    suite: Annotated[
-        str | None,
-        typer.Option(help="quick, standard, paper, or a spec's TOML; other options override."),
-    ] = None,
+    suite: Suite = None,
     thresholds: Annotated[Path | None, typer.Option(help="TOML of limits.")] = None,
     workers: Workers = None,
 ) -> None:
@@ -44,24 +64,56 @@ def robustness(
     Example: tempermd robustness carbon.nequip.pth -o report/ --suite quick
     """
     from tempermd import campaign
-    from tempermd.records import parse_spec
 
-    given = {
-        "models": [str(path) for path in models or []],
-        "structures": [str(path) for path in structure or []],
-        "temperatures_K": temperature,
-        "seeds": seed,
-        "ramp_ps": ramp_ps,
-        "hold_ps": hold_ps,
-        "timestep_fs": timestep_fs,
-        "control": control or None,
-    }
-    raw = {} if suite is None else campaign.read_suite(suite).model_dump(exclude_unset=True)
-    raw |= {name: value for name, value in given.items() if value not in (None, [])}
-    spec = parse_spec(raw, campaign.RobustnessSpec, "options")
+    spec = _spec(
+        suite,
+        models=[str(path) for path in models or []],
+        structures=[str(path) for path in structure or []],
+        temperatures_K=temperature,
+        seeds=seed,
+        ramp_ps=ramp_ps,
+        hold_ps=hold_ps,
+        timestep_fs=timestep_fs,
+        control=control or None,
+    )
     page, code = campaign.robustness(spec, output, thresholds=thresholds, workers=workers)
     print(page)
     raise typer.Exit(code)
+
+
+@app.command()
+def calibrate(
+    output: Output,
+    model: Annotated[
+        Path | None, typer.Argument(help="A deployed model that is trusted; LCBOP if none.")
+    ] = None,
+    structure: Structures = None,
+    temperature: Temperatures = None,
+    seed: Seeds = None,
+    ramp_ps: Ramp = None,
+    hold_ps: Hold = None,
+    timestep_fs: Timestep = None,
+    suite: Suite = None,
+    workers: Workers = None,
+) -> None:
+    """Measure the detectors' limits on your own structures, with a potential that you trust.
+
+    Example: tempermd calibrate -o limits/ --structure tube.data -T 300 -T 3000
+    """
+    from tempermd import campaign
+
+    spec = _spec(
+        suite,
+        models=None if model is None else [str(model)],
+        structures=[str(path) for path in structure or []],
+        temperatures_K=temperature,
+        seeds=seed,
+        ramp_ps=ramp_ps,
+        hold_ps=hold_ps,
+        timestep_fs=timestep_fs,
+        control=model is None or None,
+    )
+    print(campaign.calibrate(spec, output, workers))
 
 
 @app.command("run-one")

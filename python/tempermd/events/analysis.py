@@ -223,6 +223,7 @@ def _analyse(run: _Run) -> Analysis:
         planned_ps=run.planned_ps,
         first_severe_ps=max(min(damning) - first_ps, 0.0) if damning else None,
         series=series,
+        extremes=watch.measured() if watch else {},
         trajectory=None if run.dump is None else str(run.dump.resolve()),
         elements=run.elements,
         folder=run.folder,

@@ -65,6 +65,7 @@ class HotAtom:
         self._limits = limits
         self._protocol = protocol
         self._elements = elements or {}
+        self.hottest_kT = np.nan
         self._spikes = Spikes(limits.pause_ps)
 
     def update(self, shot: Snapshot) -> None:
@@ -75,6 +76,7 @@ class HotAtom:
             return
         kinetic_eV = 0.5 * self._mass(frame) * MVV_eV * np.sum(frame.velocities**2, axis=1)
         times = kinetic_eV / (BOLTZMANN_eV_K * target_K)
+        self.hottest_kT = np.fmax(self.hottest_kT, times.max(initial=0.0))
         hot = times > self._limits.kT  # NaN is told elsewhere
         found = zip(frame.ids[hot].tolist(), times[hot].tolist(), strict=True)
         self._spikes.update(found, shot.time_ps, frame.step)

@@ -93,6 +93,7 @@ class Analysis(Record):
     planned_ps: float | None
     first_severe_ps: float | None
     series: dict[str, Series]
+    extremes: dict[str, float]
     trajectory: str | None
     elements: dict[int, str]
     folder: str | None

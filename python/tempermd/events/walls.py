@@ -174,6 +174,7 @@ class Shape:
         self._spells: dict[str, Spells] = {}
         self._events: list[Event] = []
         self.ellipticity = np.nan
+        self.worst = {"ellipticity": np.nan, "radius_share": np.nan}
         # what must last need not be looked at in every frame
         self._interval_ps = limits.lasting_ps / 5 - SLACK_PS
         self._last_ps = -np.inf
@@ -201,6 +202,8 @@ class Shape:
         near = (width_A < limits.walls_apart_A) & (self._of_walls("width_A") > limits.walls_apart_A)
         kink = ~flat & (worst > limits.kink_ellipticity)
         self.ellipticity = float(middle.max())
+        for name, value in (("ellipticity", middle), ("radius_share", np.abs(growth))):
+            self.worst[name] = np.fmax(self.worst[name], value.max())
         wide = np.abs(growth) > limits.radius_share
         self._look(
             shot, wide, 100 * growth, 100 * limits.radius_share, "%", "radius off by {:.0f} %"

@@ -10,6 +10,7 @@ from tempermd.events.bodies import Detached
 from tempermd.events.box import Box
 from tempermd.events.coordination import Dangling, InterwallBond, Overcoordinated
 from tempermd.events.curves import frame_curve
+from tempermd.events.extremes import Extremes
 from tempermd.events.limits import Thresholds
 from tempermd.events.numbers import LostAtoms, NonFinite
 from tempermd.events.products import Event, Series
@@ -46,9 +47,10 @@ class FrameWatch:
         self._elements = elements
         self._snapshots = Snapshots(limits.bond, limits.close_contact.warn_A)
         self._of_numbers = [NonFinite(), LostAtoms()]
+        self._hot = HotAtom(limits.hot_atom, protocol, elements)
         self._of_atoms = [
             CloseContact(limits.close_contact),
-            HotAtom(limits.hot_atom, protocol, elements),
+            self._hot,
             ForceSpike(limits.force_spike),
         ]
         self._start: Beginning | None = None
@@ -57,6 +59,7 @@ class FrameWatch:
         self._shape: Shape | None = None
         self.n_atoms = 0
         self.times_ps: list[float] = []
+        self.extremes = Extremes()
         self._shortest_A: list[float] = []
         self._flattest: list[float] = []
 
@@ -67,6 +70,7 @@ class FrameWatch:
             self._begin(shot)
         for detector in (*self._of_numbers, *self._of_atoms, *self._of_structure):
             detector.update(shot)
+        self.extremes.update(shot, self._start)
         self.n_atoms = self.n_atoms or len(frame.ids)
         self.times_ps.append(time_ps)
         near = shot.pairs is not None and len(shot.pairs.distance) > 0
@@ -104,6 +108,14 @@ class FrameWatch:
         if not self._protocol.breaks(event.step):
             return event
         return event.model_copy(update={"severity": "warn", "message": event.message + MEANT})
+
+    def measured(self) -> dict[str, float]:
+        """Return how near the run came to its limits; see `Extremes`."""
+        self.extremes.take("kT", self._hot.hottest_kT)
+        if self._shape is not None:
+            for name, value in self._shape.worst.items():
+                self.extremes.take(name, value)
+        return self.extremes.found
 
     def series(self) -> dict[str, Series]:
         """Return the curves of the frames."""
