@@ -14,8 +14,8 @@ from made_trajectories import STEPS_PER_FRAME, dump_text, frame_of, log_text, tu
 from tempermd import md
 from tempermd.events import analyse_run, analyse_trajectory, read_thresholds
 from tempermd.events.limits import DEFAULT_FILE
-from tempermd.events.numbers import failure_event
 from tempermd.events.snapshot import close_pairs, gap_between
+from tempermd.events.stops import stop_events
 from tempermd.events.thermostat import line_through, target_band
 from tempermd.md import Stage
 from tempermd.records import UserError, write_record
@@ -251,8 +251,20 @@ def test_nan_in_thermo_names_the_column(tmp_path: Path) -> None:
     ],
 )
 def test_error_of_lammps_is_an_event_only_if_the_model_caused_it(text, kind) -> None:
-    event = failure_event(text, 100, 0.05)
-    assert (event.kind if event else None) == kind
+    events = stop_events(text, 100, 0.05, 0.5)
+    assert [event.kind for event in events] == ([] if kind is None else [kind])
+
+
+def test_guard_names_what_it_stopped_for() -> None:
+    text = (
+        "ERROR: pair_style nequip guard: the distance between atoms 3 and 17 at step 240 is "
+        "0.87654321 Angstrom, below the limit of 1 Angstrom; pair_style nequip guard: the force on "
+        "atom 3 at step 240 is 312.5 eV/Angstrom, above the limit of 100 eV/Angstrom after step 200"
+    )
+    near, pulled = stop_events(text, 200, 0.1, 0.5)
+    assert (near.kind, near.severity, near.atom_ids) == ("close_contact", "severe", [3, 17])
+    assert (near.step, near.time_ps, near.value, near.limit) == (240, 0.12, 0.87654321, 1.0)
+    assert (pulled.kind, pulled.atom_ids, pulled.value) == ("force_spike", [3], 312.5)
 
 
 # --- temperature and energy --------------------------------------------------------------

@@ -13,7 +13,7 @@ from tempermd.events.clock import Clock
 from tempermd.events.curves import thermo_curves
 from tempermd.events.limits import Thresholds, read_thresholds
 from tempermd.events.minima import SpuriousMinimum
-from tempermd.events.numbers import NonFiniteThermo, failure_event
+from tempermd.events.numbers import NonFiniteThermo
 from tempermd.events.products import Analysis, Event, Outcome, RunLabel
 from tempermd.events.protocol import Protocol
 from tempermd.events.settings import (
@@ -22,6 +22,7 @@ from tempermd.events.settings import (
     timestep_from_dump,
     timestep_from_log,
 )
+from tempermd.events.stops import stop_events
 from tempermd.events.thermostat import EnergyDrift, Temperature
 from tempermd.events.uncertainty import Uncertainty
 from tempermd.events.watch import FrameWatch
@@ -98,7 +99,7 @@ def analyse_trajectory(
         label=RunLabel(run_id=Path(dump).name, model=Path(dump).name),
     )
     if thermo is not None and thermo.error is not None:
-        to_blame = failure_event(thermo.error, 0, 0.0) is not None
+        to_blame = bool(stop_events(thermo.error, 0, 0.0, None))
         run.outcome = "model_failure" if to_blame else "infrastructure_failure"
         run.reason = thermo.error
     return _analyse(run)
@@ -283,14 +284,14 @@ def _span(run: _Run, frame_times: list[float]) -> tuple[float, float]:
 
 
 def _crash(run: _Run, events: list[Event], last_ps: float) -> list[Event]:
-    """Return the event of a crash that the model caused and no detector has seen."""
+    """Return the events of a stop that the model caused and no detector has seen."""
     if run.outcome != "model_failure" or any(event.severity == "fatal" for event in events):
         return []
     text = run.reason or "LAMMPS stopped without a reason"
     step = round(last_ps * 1000 / run.timestep_fs) if run.timestep_fs else 0
-    known = failure_event(text, step, last_ps)
-    if known is not None:
-        return [known]
+    known = stop_events(text, step, last_ps, run.timestep_fs)
+    if known:
+        return [event for event in known if not _is_told(event, events)]
     crash = Event(
         kind="crash",
         severity="fatal",
@@ -303,6 +304,15 @@ def _crash(run: _Run, events: list[Event], last_ps: float) -> list[Event]:
         message=f"LAMMPS stopped: {text}",
     )
     return [crash]
+
+
+def _is_told(event: Event, events: list[Event]) -> bool:
+    """Whether frames have shown the same to the same atoms."""
+    return any(
+        (other.kind, other.severity, set(other.atom_ids))
+        == (event.kind, event.severity, set(event.atom_ids))
+        for other in events
+    )
 
 
 def _capped(events: list[Event], run: _Run) -> list[Event]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 import numpy as np
 
 from tempermd.events.products import Event
@@ -168,37 +166,3 @@ def named(ids: list[int]) -> str:
     shown = ", ".join(str(atom_id) for atom_id in ids[:MOST_NAMED])
     more = f" and {len(ids) - MOST_NAMED} more" if len(ids) > MOST_NAMED else ""
     return f"{'atom' if len(ids) == 1 else 'atoms'} {shown}{more}"
-
-
-def failure_event(text: str, step: int, time_ps: float) -> Event | None:
-    """Turn the error that LAMMPS died of into an event, where the model is to blame.
-
-    Parameters
-    ----------
-    text : str
-        An ERROR line of LAMMPS or of our pair style.
-    step, time_ps : int, float
-        How far the run had come.
-
-    Returns
-    -------
-    Event or None
-        None for an error that says nothing about the model.
-    """
-    if re.search(r"lost atoms|atoms? .*(missing|out of range)", text, re.IGNORECASE):
-        kind = "lost_atoms"
-    elif re.search(r"not finite|non-?finite|non-numeric|\bnan\b|\binf\b", text, re.IGNORECASE):
-        kind = "nonfinite"
-    else:
-        return None
-    return Event(
-        kind=kind,
-        severity="fatal",
-        step=step,
-        time_ps=time_ps,
-        atom_ids=[int(found) for found in re.findall(r"\batom (?:id )?(\d+)", text)],
-        value=None,
-        limit=None,
-        unit="",
-        message=f"LAMMPS stopped: {text.removeprefix('ERROR: ')}",
-    )

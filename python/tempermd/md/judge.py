@@ -18,7 +18,7 @@ Outcome = Literal["finished", "model_failure", "infrastructure_failure"]
 
 MODEL_FAILURES = re.compile(
     r"lost atoms|non-numeric|non-finite|not finite|out of range atoms|simulation unstable"
-    r"|neighbor list overflow|too many neighbors|atoms missing",
+    r"|nequip guard:|neighbor list overflow|too many neighbors|atoms missing",
     re.IGNORECASE,
 )
 """LAMMPS errors that a healthy potential does not cause."""
