@@ -18,7 +18,7 @@ import pytest
 from browser import BROWSER, NO_BROWSER, browser_page, open_in_browser
 from made_trajectories import dump_text, frame_of, log_text, tube_atoms
 from tempermd.events import Analysis, RunLabel, analyse_run, analyse_trajectory
-from tempermd.records import read_record
+from tempermd.records import UserError, read_record
 from tempermd.report import (
     Summary,
     Table,
@@ -28,6 +28,7 @@ from tempermd.report import (
     summarise,
     summary_markdown,
     summary_text,
+    write_movie,
     write_report,
 )
 
@@ -335,6 +336,37 @@ def test_culprit_frames_lie_beside_the_page(report_folder: Path, broken: Analysi
     (clip,) = clips.clips_of(broken, [detached])
     np.testing.assert_allclose(first.positions, clip.frame.positions, atol=1e-7)
     assert first.get_chemical_symbols() == ["C"] * 128
+
+
+# --- movie -------------------------------------------------------------------------------
+
+
+def test_movie_names_events_while_they_happen(broken: Analysis, tmp_path: Path) -> None:
+    pytest.importorskip("ovito", exc_type=ImportError, reason="OVITO cannot be loaded here")
+    from PIL import Image, ImageSequence
+
+    path = write_movie(broken, tmp_path / "tube.gif", most_frames=10)
+    with Image.open(path) as image:
+        shown = [one.convert("RGB") for one in ImageSequence.Iterator(image)]
+    frames = [np.asarray(one, int) for one in shown]
+    assert len(frames) == 5  # every second frame, until they are no numbers any more
+    red = [int(np.sum((f[-20:, 90:, 0] > 150) & (f[-20:, 90:, 1] < 90))) for f in frames]
+    detached_ps = next(event.time_ps for event in broken.events if event.kind == "detached")
+    named = [0 <= 0.1 * number - detached_ps <= 0.3 for number in range(5)]
+    assert [count > 20 for count in red] == named
+    assert any(named)
+    assert not all(named)
+
+
+def test_movies_that_cannot_be_made(broken: Analysis, tmp_path: Path, monkeypatch) -> None:
+    with pytest.raises(UserError, match=r"\.gif or \.mp4"):
+        write_movie(broken, tmp_path / "tube.avi")
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(UserError, match="needs ffmpeg"):
+        write_movie(broken, tmp_path / "tube.mp4")
+    gone = broken.model_copy(update={"trajectory": str(tmp_path / "gone")})
+    with pytest.raises(UserError, match="not there any more"):
+        write_movie(gone, tmp_path / "tube.gif")
 
 
 # --- in a browser ------------------------------------------------------------------------

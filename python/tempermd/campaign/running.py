@@ -179,3 +179,12 @@ def analyse(
     analysis = events.analyse_trajectory(dump, log, timestep_fs=timestep_fs, thresholds=thresholds)
     page = report.write_report([analysis], new_folder(output))
     return page, exit_code(output / "summary.json")
+
+
+def movie(run: Path | str, output: Path | str, *, most_frames: int = 120) -> Path:
+    """Make a movie of a run directory, or of any LAMMPS dump, with its events named."""
+    from tempermd import events, report
+
+    run = Path(run)
+    analysis = events.analyse_run(run) if run.is_dir() else events.analyse_trajectory(run)
+    return report.write_movie(analysis, output, most_frames=most_frames)

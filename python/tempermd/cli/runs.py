@@ -191,6 +191,23 @@ def replay(
     print(md.replay(run, step, output, every=every))
 
 
+@app.command()
+def movie(
+    run: Annotated[Path, typer.Argument(help="A run directory, or a LAMMPS dump.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="A .gif, or a .mp4 where ffmpeg is at hand.")
+    ] = Path("movie.gif"),
+    most_frames: Annotated[int, typer.Option(min=2, help="Frames at most, evenly taken.")] = 120,
+) -> None:
+    """Make a movie of a run, its events named as they happen.
+
+    Example: tempermd movie report/runs/0123456789abcdef -o tube.gif
+    """
+    from tempermd import campaign
+
+    print(campaign.movie(run, output, most_frames=most_frames))
+
+
 @report_app.command("show")
 def report_show(
     folder: Annotated[Path, typer.Argument(help="Of a report, with its summary.json.")],

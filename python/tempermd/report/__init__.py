@@ -2,6 +2,7 @@
 
 from tempermd.report.figures import survival_figure
 from tempermd.report.markdown import summary_markdown
+from tempermd.report.movie import write_movie
 from tempermd.report.page import Table, write_report
 from tempermd.report.summary import (
     ModelVerdict,
@@ -38,5 +39,6 @@ __all__ = [
     "summary_markdown",
     "summary_text",
     "survival_figure",
+    "write_movie",
     "write_report",
 ]

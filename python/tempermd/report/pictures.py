@@ -44,9 +44,14 @@ def render_clip(clip: Clip, *, around: bool = False) -> list[bytes]:
         With the reason in words.
     """
     frames = [clip.frames[0], clip.frame, clip.frames[-1]] if around else [clip.frame]
-    shown = _main_part(clip.frame)
-    direction = _direction(shown, np.isin(shown.ids, clip.event.atom_ids))
+    direction = camera_direction(clip.frame, clip.event.atom_ids)
     return [render_frame(frame, clip.event.atom_ids, direction) for frame in frames]
+
+
+def camera_direction(frame: Frame, atom_ids: Sequence[int]) -> np.ndarray:
+    """Return where a camera should look to see these atoms of a frame, (3,)."""
+    shown = _main_part(frame)
+    return _direction(shown, np.isin(shown.ids, list(atom_ids)))
 
 
 def render_frame(
