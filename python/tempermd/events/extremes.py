@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tempermd.events.beginning import Beginning
-from tempermd.events.snapshot import Snapshot
+from tempermd.events.snapshot import Network, Snapshot
 
 
 class Extremes:
@@ -18,6 +18,7 @@ class Extremes:
 
     def __init__(self) -> None:
         self.found: dict[str, float] = {}
+        self._seen: Network | None = None
 
     def take(self, name: str, value: float, *, least: bool = False) -> None:
         """Take in a value, if it is a number."""
@@ -37,6 +38,9 @@ class Extremes:
             self.take("shortest_A", float(shot.pairs.distance.min()), least=True)
         if shot.bonded.any():
             self.take("longest_bond_A", float(shot.pairs.distance[shot.bonded].max()))
+        if shot.network is self._seen:
+            return
+        self._seen = shot.network
         known = shot.rows >= 0
         now, then = shot.network.coordination[known], start.coordination[shot.rows[known]]
         self.take("fewer_bonds_share", float(np.mean((now < 3) & (now < then))))

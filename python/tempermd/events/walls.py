@@ -171,12 +171,13 @@ class Shape:
     def __init__(self, limits: ShapeLimits, start: Beginning) -> None:
         self._limits = limits
         self._walls = _round_walls(start, limits.slice_A)
+        self._ids = start.frame.ids
         self._spells: dict[str, Spells] = {}
         self._events: list[Event] = []
         self.ellipticity = np.nan
         self.worst = {"ellipticity": np.nan, "radius_share": np.nan}
         # what must last need not be looked at in every frame
-        self._interval_ps = limits.lasting_ps / 5 - SLACK_PS
+        self._interval_ps = limits.lasting_ps / 3 - SLACK_PS
         self._last_ps = -np.inf
 
     @property
@@ -217,7 +218,9 @@ class Shape:
         return np.array([getattr(wall, name) for wall in self._walls])
 
     def _measure(self, shot: Snapshot, wall: _Wall) -> CrossSections:
-        chosen = np.flatnonzero(np.isin(shot.rows, wall.rows))
+        chosen = wall.rows
+        if shot.frame.ids is not self._ids and not np.array_equal(shot.frame.ids, self._ids):
+            chosen = np.flatnonzero(np.isin(shot.rows, wall.rows))
         return _sections(shot.frame, chosen, wall.axis, self._limits.slice_A)
 
     def _look(
