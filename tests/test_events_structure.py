@@ -378,7 +378,7 @@ def test_hot_atom_by_hand() -> None:
         ] * n_events
 
 
-@pytest.mark.parametrize(("size", "severity"), [(49.0, None), (60.0, "warn"), (101.0, "severe")])
+@pytest.mark.parametrize(("size", "severity"), [(74.0, None), (76.0, "warn"), (101.0, "severe")])
 def test_force_spike(size: float, severity: str | None) -> None:
     frames = becoming(tube_atoms())
     forces = np.zeros((128, 3))

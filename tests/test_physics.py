@@ -11,6 +11,8 @@ from made_trajectories import frame_of, tube_atoms
 from tempermd.labels import SourceSpec, open_source
 from tempermd.physics import (
     check_physics,
+    fracture_strain,
+    free_motion,
     frequencies_THz,
     overlap,
     pair_distribution,
@@ -18,6 +20,7 @@ from tempermd.physics import (
     vibrational_spectrum,
 )
 from tempermd.physics.checks import physics_table
+from tempermd.records import UserError
 from tempermd.structures import nanotube
 
 EV_PER_A3_IN_GPA = 160.2176634
@@ -92,20 +95,26 @@ def test_tube_has_four_zeros_and_no_unstable_mode(relaxed, lcbop) -> None:
 
 
 def test_checks_tell_right_from_wrong(tube, lcbop) -> None:
-    record = check_physics(tube, lcbop, ("LCBOP", "tube"), reference=("LCBOP", lcbop))
+    record = check_physics(tube, lcbop, ("LCBOP", "tube"), ("LCBOP", lcbop), truth=lcbop)
     assert record.good, record.sentence
-    assert [check.value for check in record.checks] == pytest.approx(
-        [check.reference for check in record.checks], abs=1e-6
-    )
-    soft = check_physics(tube, Scaled(lcbop, 0.5), ("half", "tube"))
+    values = {check.name: check.value for check in record.checks}
+    for check in record.checks:
+        if check.reference is not None:
+            assert check.value == pytest.approx(check.reference, abs=1e-6)
+    assert values["pair_distances"] == pytest.approx(1)  # of its own motion again
+    assert values["vibrations"] == pytest.approx(1)
+    assert values["force_error"] == values["energy_error"] == 0
+    soft = check_physics(tube, Scaled(lcbop, 0.4), ("soft", "tube"), truth=lcbop)
     wrong = {check.name for check in soft.checks if not check.good}
-    assert wrong == {"youngs_modulus", "highest_mode"}
+    assert wrong == {"youngs_modulus", "highest_mode", "force_error"}
+    values = {check.name: check.value for check in soft.checks}
+    assert values["force_error"] == pytest.approx(0.6)  # 1 - 0.4 of the truth's
     assert "wrong, though stable" in soft.sentence
     repulsive = check_physics(tube, Scaled(lcbop, -1.0), ("upside down", "tube"))
     assert not repulsive.good
     assert repulsive.fault
     table = physics_table([record, soft, repulsive])
-    assert len(table.rows) == 2 * 6 + 1
+    assert len(table.rows) == 11 + 9 + 1
     assert {len(row) for row in table.rows} == {len(table.head)}
 
 
@@ -120,6 +129,31 @@ class Scaled:
 
     def get_forces(self, atoms=None) -> np.ndarray:
         return self._factor * self._calculator.get_forces(atoms)
+
+
+def test_a_chain_breaks_where_its_bonds_are_weakest() -> None:
+    """Lennard-Jones, nearest neighbors only: pulled hardest at (26/7)^(1/6) sigma."""
+    rest = 2 ** (1 / 6)
+    chain = Atoms("C10", [[5, 5, rest * n] for n in range(10)], cell=[10, 10, 10 * rest], pbc=True)
+    chain.positions[:, 2] *= 2.0
+    chain.cell[2] *= 2.0
+    calculator = LennardJones(epsilon=1.0, sigma=2.0, rc=3.9)
+    expected = (26 / 7) ** (1 / 6) / rest - 1  # 0.109
+    assert fracture_strain(chain, calculator) == pytest.approx(expected, abs=0.02)
+
+
+def test_free_motion_has_the_temperature_and_the_modes_of_its_tube(relaxed, lcbop) -> None:
+    motion = free_motion(relaxed.atoms, lcbop, 300.0)
+    kinetic = 0.5 * motion.masses[:, None] * motion.velocities**2 * 1.0364269e-4  # eV
+    # (3 n - 3) / 2 kT; the spread of a run of 1.5 ps with 180 modes is about 5 %
+    found_K = kinetic.sum(axis=(1, 2)).mean() / (1.5 * (len(motion.masses) - 1) * 8.617333e-5)
+    assert found_K == pytest.approx(300, rel=0.2)
+    frequency, density = vibrational_spectrum(motion.velocities, motion.masses, motion.spacing_ps)
+    highest = frequencies_THz(relaxed.atoms, lcbop).max()
+    share = np.cumsum(density) / density.sum()
+    assert np.interp(0.999, share, frequency) == pytest.approx(highest, rel=0.1)
+    with pytest.raises(UserError, match="falls apart"):
+        free_motion(relaxed.atoms, Scaled(lcbop, -1.0), 300.0)
 
 
 def test_spectrum_of_known_oscillations() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tempermd.campaign.building import build
-from tempermd.campaign.spec import CONTROL, BuiltStructure, RobustnessSpec
+from tempermd.campaign.spec import CONTROL, RobustnessSpec
 from tempermd.engine import run_tasks
 from tempermd.physics import PhysicsRecord
 from tempermd.records import read_record, sha256_file, sha256_json, write_record
@@ -25,8 +25,8 @@ def check_models(
         sources[CONTROL] = REFERENCE
     tasks = []
     for name, source in sources.items():
-        path = output / FOLDER / f"{name}.{_key(spec.physics_structure, source)}.json"
-        tasks.append((name, source, spec.physics_structure, path))
+        path = output / FOLDER / f"{name}.{_key(spec, source)}.json"
+        tasks.append((name, source, spec, path))
     done = dict(run_tasks(_check, tasks, workers=workers, title="physics"))
     return [done[index] for index in sorted(done)]
 
@@ -36,28 +36,30 @@ def read_checks(output: Path) -> list[PhysicsRecord]:
     return [read_record(path, PhysicsRecord) for path in sorted((output / FOLDER).glob("*.json"))]
 
 
-def _key(structure: BuiltStructure, source: str) -> str:
+def _key(spec: RobustnessSpec, source: str) -> str:
     """Return a short hash of what decides the result."""
     path = Path(source.partition(":")[2])
     content = sha256_file(path) if path.is_file() else source
-    return sha256_json([structure.model_dump(mode="json"), content])[:8]
+    asked = [spec.physics_structure.model_dump(mode="json"), spec.physics_truth]
+    return sha256_json([*asked, content])[:8]
 
 
-def _check(task: tuple[str, str, BuiltStructure, Path]) -> PhysicsRecord:
+def _check(task: tuple[str, str, RobustnessSpec, Path]) -> PhysicsRecord:
     from tempermd.labels import SourceSpec, open_source
     from tempermd.physics import check_physics
 
-    name, source, structure, path = task
+    name, source, spec, path = task
     if path.is_file():
         return read_record(path, PhysicsRecord)
-    atoms = build(structure)
+    atoms = build(spec.physics_structure)
     atoms.center(vacuum=8.0, axis=(0, 1))
     atoms.pbc = True
     calculator = open_source(SourceSpec(name=source))[1]
     reference = None
     if source != REFERENCE:
         reference = (REFERENCE.upper(), open_source(SourceSpec(name=REFERENCE))[1])
-    title = "tube " + ",".join(map(str, structure.tube or ()))
-    record = check_physics(atoms, calculator, (name, title), reference)
+    truth = open_source(SourceSpec(name=spec.physics_truth))[1] if spec.physics_truth else None
+    title = "tube " + ",".join(map(str, spec.physics_structure.tube or ()))
+    record = check_physics(atoms, calculator, (name, title), reference, truth)
     write_record(path, record)
     return record

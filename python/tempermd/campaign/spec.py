@@ -95,7 +95,10 @@ class RobustnessSpec(Spec):
     )
     control: bool = Field(default=False, description="also run LCBOP on the same structures")
     physics: bool = Field(
-        default=False, description="also relax, strain and vibrate a tube with each model"
+        default=False, description="also relax, strain, break and shake a tube with each model"
+    )
+    physics_truth: str | None = Field(
+        default=None, description="a label source (xtb) for frames of each model's own motion"
     )
     physics_structure: BuiltStructure = Field(
         default=BuiltStructure(tube=(5, 5), length_A=7.0), description="that tube"

@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from tempermd.pages import Table, number_text
-from tempermd.physics.statics import relax_tube
+from tempermd.physics.distributions import overlap, pair_distribution, vibrational_spectrum
+from tempermd.physics.fracture import fracture_strain
+from tempermd.physics.motion import Motion, free_motion
+from tempermd.physics.statics import RelaxedTube, relax_tube
 from tempermd.physics.vibrations import frequencies_THz
 from tempermd.records import Record, Spec, UserError
 
@@ -34,7 +37,15 @@ BANDS: dict[str, Band] = {
     "stiffness": Band(low=None, high=None, why=""),
     "highest_mode": Band(low=44.0, high=55.0, why="the G band lies near 1,590 / cm, 47.7 THz"),
     "unstable_modes": Band(low=0.0, high=0.0, why="a tube at rest is a minimum"),
+    "fracture_strain": Band(low=0.15, high=0.30, why="tubes are known to break at 15 to 30 %"),
+    "pair_distances": Band(low=None, high=None, why=""),
+    "vibrations": Band(low=None, high=None, why=""),
+    "force_error": Band(low=0.0, high=0.5, why="more than half of the forces' own size"),
+    "energy_error": Band(low=None, high=None, why=""),
 }
+SMOOTHING_THZ = 3.0
+LABELLED = 5
+"""Frames of the free motion that the truth labels."""
 
 
 class PhysicsCheck(Spec):
@@ -92,8 +103,14 @@ def check_physics(
     calculator: Any,
     names: tuple[str, str],
     reference: tuple[str, Any] | None = None,
+    truth: Any = None,
 ) -> PhysicsRecord:
-    """Relax, strain and vibrate a tube.
+    """Relax a tube, vibrate and break it, and let it move at 300 K.
+
+    ``pair_distances`` and ``vibrations`` are the common share (1: equal) of the distributions of
+    its free motion and the reference's; ``force_error`` is the RMS deviation from the truth's
+    forces in frames of that motion over their RMS, ``energy_error`` the standard deviation of
+    the energy's per atom.
 
     Parameters
     ----------
@@ -105,6 +122,8 @@ def check_physics(
         Of the potential and of the structure.
     reference : (str, calculator) or None
         Another potential to hold it against.
+    truth : calculator or None
+        Labels five frames of the potential's own motion.
 
     Returns
     -------
@@ -112,7 +131,12 @@ def check_physics(
     """
     own_name, structure = names
     try:
-        own = _numbers(atoms, calculator)
+        own, motion = _numbers(atoms, calculator)
+        other, other_motion = _numbers(atoms, reference[1]) if reference else ({}, None)
+        if other_motion is not None:
+            own |= _likeness(motion, other_motion)
+        if truth is not None:
+            own |= _errors(motion, calculator, truth)
     except UserError as error:
         return PhysicsRecord(
             potential=own_name,
@@ -121,7 +145,6 @@ def check_physics(
             checks=[],
             fault=str(error),
         )
-    other = _numbers(atoms, reference[1]) if reference else {}
     checks = [
         PhysicsCheck(
             name=name,
@@ -130,7 +153,7 @@ def check_physics(
             low=BANDS[name].low,
             high=BANDS[name].high,
             why=BANDS[name].why,
-            reference=other[name][0] if other else None,
+            reference=other[name][0] if name in other else None,
         )
         for name, (value, unit) in own.items()
     ]
@@ -142,8 +165,15 @@ def check_physics(
     )
 
 
-def _numbers(atoms: Atoms, calculator: Any) -> dict[str, tuple[float, str]]:
+def _numbers(atoms: Atoms, calculator: Any) -> tuple[dict[str, tuple[float, str]], Motion]:
+    """Return what one potential says of a tube, and how its tube moves."""
     tube = relax_tube(atoms, calculator)
+    found = _at_rest(tube, calculator)
+    found["fracture_strain"] = (fracture_strain(tube.atoms, calculator), "")
+    return found, free_motion(tube.atoms, calculator)
+
+
+def _at_rest(tube: RelaxedTube, calculator: Any) -> dict[str, tuple[float, str]]:
     modes = frequencies_THz(tube.atoms, calculator)
     return {
         "bond": (tube.bond_A, "A"),
@@ -152,6 +182,40 @@ def _numbers(atoms: Atoms, calculator: Any) -> dict[str, tuple[float, str]]:
         "stiffness": (tube.stiffness_N_per_m, "N/m"),
         "highest_mode": (float(modes.max()), "THz"),
         "unstable_modes": (float(np.sum(modes < -UNSTABLE_THZ)), "modes"),
+    }
+
+
+def _likeness(one: Motion, other: Motion) -> dict[str, tuple[float, str]]:
+    """Return how much of their distributions two motions share."""
+    pairs = [pair_distribution(motion.frames) for motion in (one, other)]
+    spectra = []
+    for motion in (one, other):
+        frequency, density = vibrational_spectrum(
+            motion.velocities, motion.masses, motion.spacing_ps
+        )
+        edges = np.arange(0.0, frequency[-1] + SMOOTHING_THZ, SMOOTHING_THZ)
+        spectra.append(np.histogram(frequency, bins=edges, weights=density)[0])
+    return {
+        "pair_distances": (overlap(*pairs), "of the reference's"),
+        "vibrations": (overlap(*spectra), "of the reference's"),
+    }
+
+
+def _errors(motion: Motion, calculator: Any, truth: Any) -> dict[str, tuple[float, str]]:
+    """Return how far a potential is from the truth along its own trajectory."""
+    spread = np.linspace(0, len(motion.snapshots) - 1, LABELLED).round().astype(int)
+    force_errors, true_forces, energy_errors = [], [], []
+    for number in spread:
+        atoms = motion.snapshots[number]
+        forces = truth.get_forces(atoms)
+        true_forces.append(forces)
+        force_errors.append(calculator.get_forces(atoms) - forces)
+        difference_eV = calculator.get_potential_energy(atoms) - truth.get_potential_energy(atoms)
+        energy_errors.append(difference_eV / len(atoms))
+    rms = [float(np.sqrt(np.mean(np.square(values)))) for values in (force_errors, true_forces)]
+    return {
+        "force_error": (rms[0] / rms[1], "of their size"),
+        "energy_error": (1000 * float(np.std(energy_errors)), "meV/atom"),
     }
 
 

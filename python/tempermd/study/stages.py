@@ -31,7 +31,7 @@ KINDS = {
     "judge": 1,
     "deploy": 1,
     "md": 1,
-    "analysis": 1,
+    "analysis": 2,
 }
 """Kind of stage -> version of what it does; a raised version makes its products anew."""
 
