@@ -16,7 +16,6 @@ from pathlib import Path
 import numpy as np
 from ase import units
 from ase.md.bussi import Bussi
-from ase.md.velocitydistribution import MaxwellBoltzmannDistribution, Stationary
 
 from tempermd.labels import SourceSpec, open_source
 from tempermd.structures import nanotube
@@ -79,8 +78,9 @@ def main() -> None:
     atoms.pbc = True
     atoms.calc = open_source(SourceSpec(name="xtb"))[1]
     rng = np.random.default_rng(1)
-    MaxwellBoltzmannDistribution(atoms, temperature_K=600, rng=rng)
-    Stationary(atoms)
+    velocities = rng.standard_normal((len(atoms), 3))
+    velocities *= np.sqrt(units.kB * 2 * 300.0 / atoms.get_masses())[:, None]
+    atoms.set_velocities(velocities - velocities.mean(axis=0))
     files = (options.output / name for name in ("trajectory.lammpstrj", "log.lammps"))
     with next(files).open("w") as dump, next(files).open("w") as log:
         log.write(f"units metal\ntimestep {TIMESTEP_PS}\n")

@@ -34,7 +34,7 @@ class WithPairTerm(torch.nn.Module):
 
     def forward(self, data: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         found = self.network(data)
-        nearer = torch.relu(self.reach - data["edge_vectors"].norm(dim=1))
+        nearer = torch.relu(self.reach - data["edge_vectors"].square().sum(1).sqrt())
         pairs = torch.where(nearer > 0, self.depth * nearer.square(), torch.zeros_like(nearer))
         energies = found["atomic_energy"].index_add(0, data["edge_index"][0], pairs.unsqueeze(1))
         return {"atomic_energy": energies, "total_energy": energies.sum(0, keepdim=True)}
@@ -95,9 +95,9 @@ BAD_MODELS: dict[str, tuple[Callable[[Path], Path], frozenset[str]]] = {
         trained_on_four_frames,
         frozenset({"energy_drift", "spurious_minimum", "detached", "close_contact"}),
     ),
-    "kcal_for_eV": (
-        lambda path: transmuted(1.0, KCAL_PER_EV, path),
-        frozenset({"force_spike", "energy_drift"}),
+    "eV_for_kcal": (
+        lambda path: transmuted(1.0, 1 / KCAL_PER_EV, path),
+        frozenset({"close_contact", "severed", "detached"}),
     ),
     "silicon_for_carbon": (
         lambda path: transmuted(SILICON, 1.0, path),

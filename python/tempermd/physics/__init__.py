@@ -2,9 +2,9 @@
 
 from tempermd.physics.checks import PhysicsCheck, PhysicsRecord, check_physics, physics_table
 from tempermd.physics.distributions import overlap, pair_distribution, vibrational_spectrum
-from tempermd.physics.fracture import fracture_strain
 from tempermd.physics.motion import Motion, free_motion
 from tempermd.physics.statics import RelaxedTube, relax_tube
+from tempermd.physics.strength import peak_strain
 from tempermd.physics.vibrations import frequencies_THz
 
 __all__ = [
@@ -13,11 +13,11 @@ __all__ = [
     "PhysicsRecord",
     "RelaxedTube",
     "check_physics",
-    "fracture_strain",
     "free_motion",
     "frequencies_THz",
     "overlap",
     "pair_distribution",
+    "peak_strain",
     "physics_table",
     "relax_tube",
     "vibrational_spectrum",

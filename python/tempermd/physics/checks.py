@@ -9,9 +9,9 @@ import numpy as np
 
 from tempermd.pages import Table, number_text
 from tempermd.physics.distributions import overlap, pair_distribution, vibrational_spectrum
-from tempermd.physics.fracture import fracture_strain
 from tempermd.physics.motion import Motion, free_motion
 from tempermd.physics.statics import RelaxedTube, relax_tube
+from tempermd.physics.strength import peak_strain
 from tempermd.physics.vibrations import frequencies_THz
 from tempermd.records import Record, Spec, UserError
 
@@ -37,7 +37,7 @@ BANDS: dict[str, Band] = {
     "stiffness": Band(low=None, high=None, why=""),
     "highest_mode": Band(low=44.0, high=55.0, why="the G band lies near 1,590 / cm, 47.7 THz"),
     "unstable_modes": Band(low=0.0, high=0.0, why="a tube at rest is a minimum"),
-    "fracture_strain": Band(low=0.15, high=0.30, why="tubes are known to break at 15 to 30 %"),
+    "peak_strain": Band(low=0.15, high=0.30, why="tubes are known to bear up to 15 to 30 %"),
     "pair_distances": Band(low=None, high=None, why=""),
     "vibrations": Band(low=None, high=None, why=""),
     "force_error": Band(low=0.0, high=0.5, why="more than half of the forces' own size"),
@@ -169,7 +169,7 @@ def _numbers(atoms: Atoms, calculator: Any) -> tuple[dict[str, tuple[float, str]
     """Return what one potential says of a tube, and how its tube moves."""
     tube = relax_tube(atoms, calculator)
     found = _at_rest(tube, calculator)
-    found["fracture_strain"] = (fracture_strain(tube.atoms, calculator), "")
+    found["peak_strain"] = (peak_strain(tube.atoms, calculator), "")
     return found, free_motion(tube.atoms, calculator)
 
 

@@ -60,14 +60,11 @@ def free_motion(
         When numbers stop being finite, or it heats itself to five times the temperature.
     """
     from ase import units
-    from ase.md.velocitydistribution import MaxwellBoltzmannDistribution, Stationary
     from ase.md.verlet import VelocityVerlet
 
     moving = atoms.copy()
     moving.calc = calculator
-    rng = np.random.default_rng(seed)
-    MaxwellBoltzmannDistribution(moving, temperature_K=2 * temperature_K, rng=rng)
-    Stationary(moving)
+    moving.set_velocities(_drawn_velocities(moving.get_masses(), 2 * temperature_K, seed))
     dynamics = VelocityVerlet(moving, timestep=TIMESTEP_FS * units.fs)
     dynamics.run(round(SETTLING_PS * 1000 / TIMESTEP_FS))
     frames, snapshots = [], []
@@ -82,6 +79,16 @@ def free_motion(
         frames.append(_frame(moving, number))
         snapshots.append(moving.copy())
     return Motion(frames, snapshots, moving.get_masses(), EVERY * TIMESTEP_FS / 1000)
+
+
+def _drawn_velocities(masses: np.ndarray, temperature_K: float, seed: int) -> np.ndarray:
+    """Draw velocities of exactly a temperature, without a common drift, (n, 3), ASE's units."""
+    from ase import units
+
+    drawn = np.random.default_rng(seed).standard_normal((len(masses), 3)) / np.sqrt(masses)[:, None]
+    drawn -= np.average(drawn, axis=0, weights=masses)
+    doubled_eV = 3 * (len(masses) - 1) * units.kB * temperature_K
+    return drawn * np.sqrt(doubled_eV / np.sum(masses[:, None] * drawn**2))
 
 
 def _frame(atoms: Atoms, number: int) -> Frame:
