@@ -8,7 +8,7 @@ OpenGL and X11 libraries, while events must be found on any cluster node.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -80,6 +80,10 @@ def iter_frames(dump: Path | str) -> FrameReader:
     return FrameReader(Path(dump))
 
 
+WORDS = frozenset({"element", "typelabel"})
+"""Columns of a dump that hold no numbers."""
+
+
 class _CutError(Exception):
     """The file ended inside a frame."""
 
@@ -101,7 +105,7 @@ class FrameReader(Iterator[Frame]):
         self.n_frames = 0
         self._units = "metal"
         self._time: float | None = None
-        self._labels: dict[str, tuple[list[bytes], np.ndarray]] = {}
+        self._labels: dict[str, np.ndarray] = {}
         self._sorted_ids: np.ndarray | None = None
         self._sorting: np.ndarray | None = None
         if not path.is_file():
@@ -172,10 +176,7 @@ class FrameReader(Iterator[Frame]):
         rows = list(islice(self._stream, n_atoms))
         if len(rows) < n_atoms or (rows and not rows[-1].endswith(b"\n")):
             raise _CutError
-        tokens = b" ".join(rows).split()
-        if len(tokens) != n_atoms * len(columns):
-            raise self._fault(f"{len(columns)} values per atom in the frame of step {step}")
-        table = _Table(columns, tokens, self, self._labels)
+        table = _Table(columns, rows, self, step, self._labels)
         to_ps, to_speed, to_ev = UNIT_FACTORS[self._units]
         cell, origin, pbc = box
         ids = table.integers("id")
@@ -267,54 +268,78 @@ def _sorted(
 
 
 class _Table:
-    """The words of one frame by column; numbers are read only where they are asked for.
+    """The numbers and words of one frame by column.
 
-    Ids, types and elements seldom change from frame to frame: where their words are those of the
-    frame before, so are their arrays.
+    Ids, types and elements seldom change from frame to frame: where they are those of the frame
+    before, they are given as the very arrays of that frame.
     """
 
     def __init__(
         self,
         columns: list[str],
-        tokens: list[bytes],
+        rows: list[bytes],
         reader: FrameReader,
-        labels: dict[str, tuple[list[bytes], np.ndarray]],
+        step: int,
+        labels: dict[str, np.ndarray],
     ) -> None:
         self.columns = columns
-        self._tokens = tokens
-        self._reader = reader
+        self._rows = rows
+        self._fault = reader._fault
+        self._step = step
         self._labels = labels
+        self._places = {name: n for n, name in enumerate(c for c in columns if c not in WORDS)}
+        self._words: list[bytes] = []
+        if len(self._places) < len(columns):
+            self._words = b" ".join(rows).split()
+            if len(self._words) != len(rows) * len(columns):
+                raise self._uneven()
+        self._numbers = self._read() if rows else np.empty((0, len(self._places)))
 
-    def _column(self, name: str) -> list[bytes]:
-        return self._tokens[self.columns.index(name) :: len(self.columns)]
-
-    def _read(self, name: str, kind: type) -> np.ndarray:
+    def _read(self) -> np.ndarray:
+        """Return all columns of numbers, (rows, columns); numpy's reader is the fastest at hand."""
+        wanted = [n for n, name in enumerate(self.columns) if name in self._places]
         try:
-            return np.array(self._column(name), dtype=kind)
+            found = np.loadtxt(
+                self._rows, comments=None, ndmin=2, usecols=wanted if self._words else None
+            )
         except ValueError as error:
-            raise self._reader._fault(f"numbers in column {name}: {error}") from None
+            raise self._bad_number(error) from None
+        if found.shape != (len(self._rows), len(wanted)):
+            raise self._uneven()
+        return found
+
+    def _bad_number(self, error: ValueError) -> UserError:
+        """Return the fault of the first word that is no number, or of rows that are no table."""
+        if any(len(row.split()) != len(self.columns) for row in self._rows):
+            return self._uneven()
+        return self._fault(f"numbers in the frame of step {self._step}: {error}")
+
+    def _uneven(self) -> UserError:
+        return self._fault(f"{len(self.columns)} values per atom in the frame of step {self._step}")
 
     def integers(self, name: str) -> np.ndarray | None:
-        return self._label(name, lambda: self._read(name, np.int64))
+        if name not in self._places:
+            return None
+        found = self._numbers[:, self._places[name]]
+        if name not in self._labels or not np.array_equal(self._labels[name], found):
+            if not np.array_equal(found, np.rint(found)):
+                raise self._fault(f"whole numbers in column {name}")
+            self._labels[name] = found.astype(np.int64)
+        return self._labels[name]
 
     def words(self, name: str) -> np.ndarray | None:
-        return self._label(name, lambda: np.array([word.decode() for word in self._column(name)]))
-
-    def _label(self, name: str, read: Callable[[], np.ndarray]) -> np.ndarray | None:
         if name not in self.columns:
             return None
-        words = self._column(name)
-        if name not in self._labels or self._labels[name][0] != words:
-            self._labels[name] = words, read()
-        return self._labels[name][1]
+        column = self._words[self.columns.index(name) :: len(self.columns)]
+        found = np.array([word.decode() for word in column])
+        if name not in self._labels or not np.array_equal(self._labels[name], found):
+            self._labels[name] = found
+        return self._labels[name]
 
     def vectors(self, *names: str) -> np.ndarray | None:
-        if not set(names) <= set(self.columns):
+        if not set(names) <= set(self._places):
             return None
-        found = np.empty((len(self._tokens) // len(self.columns), len(names)))
-        for number, name in enumerate(names):
-            found[:, number] = self._read(name, np.float64)
-        return found
+        return self._numbers.take([self._places[name] for name in names], axis=1)
 
 
 def _box(words: list[str], bounds: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
