@@ -169,10 +169,14 @@ def test_vacancy_that_opens_is_damage_but_not_one_of_the_beginning() -> None:
     assert watch(becoming(with_hole, with_hole))[0] == []
     opened = whole.copy()
     opened.positions[40] += 3.2 * outward(whole, 40)  # out, but not far enough to be detached
-    events, _ = watch(becoming(whole, opened))
-    rings = [event for event in events if event.kind == "ring_change"]
-    assert [event.severity for event in rings] == ["severe"]
-    assert rings[0].message.startswith("damage: rings of")
+    # damage that lasts for 2 ps is severe; that heals before, or is cut off, a warning
+    for n_open, n_frames, severity in ((50, 50, "severe"), (30, 60, "warn"), (30, 33, "warn")):
+        frames = [frame_of(opened if 3 <= n < 3 + n_open else whole, n) for n in range(n_frames)]
+        events, _ = watch(frames)
+        rings = [event for event in events if event.kind == "ring_change"]
+        assert [event.severity for event in rings] == [severity]
+        assert rings[0].message.startswith("damage: rings of")
+        assert rings[0].step == 3 * STEPS_PER_FRAME
 
 
 def test_change_that_does_not_last_is_none() -> None:

@@ -60,9 +60,10 @@ class DanglingLimits(Spec):
 
 
 class RingLimits(Spec):
-    """How long a changed bond must last, and the rate at which heat rotates bonds."""
+    """How long changed bonds and damage must last, and the rate at which heat rotates bonds."""
 
     lasting_ps: float = Field(ge=0)
+    damage_ps: float = Field(ge=0)
     barrier_eV: PositiveFloat
     prefactor_per_s: PositiveFloat
     least_chance: float = Field(gt=0, lt=1)

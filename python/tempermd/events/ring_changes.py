@@ -76,8 +76,9 @@ class SettledBonds:
 class RingChange:
     """New rings other than hexagons in a network of sp2 carbon, once for each group of them.
 
-    Damage is severe. Pentagons and heptagons are what heat makes, but rarely: they are severe
-    where an Arrhenius rate makes so many implausible, and a warning otherwise.
+    Damage is severe where it lasts, and a warning where it heals or the run ends before. Pentagons
+    and heptagons are what heat makes, but rarely: they are severe where an Arrhenius rate makes so
+    many implausible, and a warning otherwise.
     """
 
     def __init__(self, limits: RingLimits, start: Beginning, protocol: Protocol) -> None:
@@ -94,6 +95,7 @@ class RingChange:
         self._dirty = False
         self._keys = PerNetwork(self._known_keys)
         self._events: list[Event] = []
+        self._open: dict[int, set[int]] = {}  # event -> atoms of damage that is still there
 
     def update(self, shot: Snapshot) -> None:
         """Look at one frame."""
@@ -106,6 +108,7 @@ class RingChange:
             self._dirty = True
         if self._dirty:
             self._census(shot)
+        self._let_damage_ripen(shot.time_ps)
 
     def _known_keys(self, shot: Snapshot) -> np.ndarray | None:
         """Return the keys of all bonds, or None for a clump that has no rings."""
@@ -126,17 +129,34 @@ class RingChange:
         restless = self._bonds.restless()
         self._dirty = False
         new = [ring for ring in self._rings() if ring not in self._first_rings]
+        damaged: set[int] = set()
         for group in groups_of(new):
             atoms = {atom_id for ring in group for atom_id in ring}
+            sizes = sorted(len(ring) for ring in group)
+            name = defect_name(sizes)
+            if name == "damage":
+                damaged |= atoms
             if atoms & restless:
                 self._dirty = True
                 continue
-            sizes = sorted(len(ring) for ring in group)
-            name = defect_name(sizes)
             if atoms & self._told.get(name, set()):
                 continue
             self._told.setdefault(name, set()).update(atoms)
+            if name == "damage":
+                self._open[len(self._events)] = atoms
             self._tell(shot, name, sizes, atoms)
+        self._open = {number: atoms for number, atoms in self._open.items() if atoms & damaged}
+
+    def _let_damage_ripen(self, time_ps: float) -> None:
+        """Make what has lasted severe."""
+        for number in list(self._open):
+            event = self._events[number]
+            lasted_ps = time_ps - event.time_ps
+            if lasted_ps >= self._limits.damage_ps - SLACK_PS:
+                message = f"{event.message}, for {lasted_ps:.2g} ps"
+                severe = event.model_copy(update={"severity": "severe", "message": message})
+                self._events[number] = severe
+                del self._open[number]
 
     def _tell(self, shot: Snapshot, name: str, sizes: list[int], atoms: set[int]) -> None:
         self._n_told += 1
@@ -161,7 +181,7 @@ class RingChange:
 
     def _judge(self, name: str, chance: float | None) -> tuple[Severity, str]:
         if name == "damage":
-            return "severe", "which heat does not make in a whole network"
+            return "warn", "which heat seldom makes in a whole network"
         if chance is None:
             return "warn", "at an unknown temperature"
         times = f"{self._n_told} by now where heat makes {self._rate.expected:.1e}"

@@ -8,7 +8,7 @@ from tempermd.report.summary import Summary, kind_name
 
 def summary_markdown(summary: Summary, title: str = "Robustness in molecular dynamics") -> str:
     """Return verdicts, survival by temperature and what tells models apart as Markdown."""
-    conditions = list(dict.fromkeys(cell.condition for cell in summary.survival))
+    conditions = summary.conditions
     cells = {(cell.model, cell.condition): cell for cell in summary.survival}
     head = ["model", "verdict", *conditions, "failures per ns", "events"]
     lines = [f"**{title}: {summary.verdict}**", "", _line(head), _line(["---"] * len(head))]

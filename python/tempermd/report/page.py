@@ -131,7 +131,7 @@ def write_report(
             title=title,
             tables=tables,
             summary=summary,
-            conditions=list(dict.fromkeys(cell.condition for cell in summary.survival)),
+            conditions=summary.conditions,
             cells={(cell.model, cell.condition): cell for cell in summary.survival},
             shown_figures=figures,
             figures=[{"data": figure.data, "layout": figure.layout} for figure in figures],

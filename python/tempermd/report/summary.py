@@ -75,6 +75,11 @@ class Summary(Record):
     n_runs: int
     total_ps: float
 
+    @property
+    def conditions(self) -> list[str]:
+        """All conditions, each once: by protocol, then by temperature."""
+        return sorted({cell.condition for cell in self.survival}, key=_in_words_and_numbers)
+
 
 def summarise(analyses: Sequence[Analysis], physics: Sequence[PhysicsRecord] = ()) -> Summary:
     """Judge every model by all of its runs.
@@ -205,6 +210,15 @@ def _failures_per_ns(runs: Sequence[Analysis]) -> tuple[float, float, float | No
         sum(life.failed for life in lives), sum(life.time_ps for life in lives)
     )
     return rate, low, high if math.isfinite(high) else None
+
+
+def _in_words_and_numbers(condition: str) -> list[tuple[bool, float, str]]:
+    """Return a sorting key that takes numbers as such: 300 K comes before 1000 K."""
+    words = condition.split()
+    return [
+        (False, float(word), "") if word.replace(".", "", 1).isdigit() else (True, 0.0, word)
+        for word in words
+    ]
 
 
 def kind_name(kind: str) -> str:
