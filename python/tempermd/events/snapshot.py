@@ -223,7 +223,9 @@ class PairList:
             return None
         first, second = self.reference.first, self.reference.second
         vector = self._vectors @ frame.cell if strain else self.reference.vector
-        vector = vector + moved_A[second] - moved_A[first]
+        way = moved_A.take(second, axis=0)  # much faster than by square brackets
+        way -= moved_A.take(first, axis=0)
+        vector = vector + way
         distance = np.sqrt(np.einsum("ij,ij->i", vector, vector))
         return Pairs(first, second, distance, vector)
 
