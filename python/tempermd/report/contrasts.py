@@ -12,6 +12,8 @@ from tempermd.report.fates import by_condition, lives_of, usable
 from tempermd.report.survival import Comparison, log_rank, runs_to_tell_apart
 
 SIGNIFICANT = 0.05
+LEAST_RUNS = 2
+"""One run each tells nothing apart."""
 
 
 class Contrast(BaseModel):
@@ -32,11 +34,14 @@ class Contrast(BaseModel):
 
 
 def contrasts_between(models: Sequence[Sequence[Analysis]]) -> list[Contrast]:
-    """Compare every two models in every condition in which both ran."""
+    """Compare every two models in every condition in which both have two usable runs or more."""
     found = []
     for one, other in combinations(map(by_condition, models), 2):
         shared = [condition for condition in one if condition in other]
-        found += [_contrast(one[condition], other[condition]) for condition in shared]
+        for condition in shared:
+            pair = one[condition], other[condition]
+            if min(sum(map(usable, runs)) for runs in pair) >= LEAST_RUNS:
+                found.append(_contrast(*pair))
     return found
 
 
@@ -64,6 +69,8 @@ def _contrast_sentence(
     counts: Sequence[tuple[int, int]],
 ) -> str:
     """Say whether two models are told apart, by how much, and else what it would take."""
+    if comparison is None and any(survived < runs for survived, runs in counts):
+        return f"{names[0]} and {names[1]} are not told apart: all fail, and at the same time."
     if comparison is None:
         return f"Neither {names[0]} nor {names[1]} failed: they are not told apart."
     effect = ""

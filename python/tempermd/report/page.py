@@ -232,11 +232,11 @@ class _Left:
 
 
 def _survival_figures(summary: Summary) -> list[pages.Figure]:
-    """Return Kaplan-Meier curves of all models, a figure for each condition."""
+    """Return a figure for each condition: the curves of models that had more than one run."""
     palette = Palette([model.name for model in summary.models if not model.control], "")
     curves_of: dict[str, dict[str, SurvivalCurve]] = {}
     for cell in summary.survival:
-        if cell.curve is not None:
+        if cell.curve is not None and cell.n_usable > 1:
             curves_of.setdefault(cell.condition, {})[cell.model] = cell.curve
     return [
         survival_figure(condition, curves, palette)
