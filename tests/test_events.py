@@ -515,5 +515,5 @@ def test_second_run_in_one_dump_goes_on_in_time(tmp_path: Path) -> None:
     first, second = excursion([0] * 7 + [4] * 3), excursion([4] * 3 + [0] * 7)
     analysis = analyse(tmp_path, [*first, *second])
     assert [event.kind for event in analysis.events] == ["detached"]
-    assert any("steps begin anew 1 times" in note for note in analysis.notes)
+    assert any("steps begin anew once" in note for note in analysis.notes)
     assert analysis.duration_ps == pytest.approx(0.95)

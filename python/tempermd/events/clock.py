@@ -66,5 +66,6 @@ class Clock:
         if self._n_repeated:
             found.append(f"{self._n_repeated} frames repeat steps and were left out (a restart?)")
         if self._n_anew:
-            found.append(f"steps begin anew {self._n_anew} times: the runs were joined in time")
+            often = "once" if self._n_anew == 1 else f"{self._n_anew} times"
+            found.append(f"steps begin anew {often}: the runs were joined in time")
         return found

@@ -1,0 +1,99 @@
+"""What users hand to `tempermd analyse`: each damage gives a finding or one sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from made_trajectories import dump_text, frame_of, log_text, tube_atoms
+from tempermd import campaign
+from tempermd.records import UserError, read_record
+from tempermd.report import Summary
+from tempermd.trajectory import Frame
+
+STEPS = np.arange(0, 1101, 10)
+
+
+def frames() -> list[Frame]:
+    atoms, rng = tube_atoms(), np.random.default_rng(0)
+    places = [atoms.positions + rng.normal(0, 0.03, (128, 3)) for _ in range(12)]
+    return [frame_of(atoms, number, some) for number, some in enumerate(places)]
+
+
+def log() -> str:
+    temperature = 3000 + np.random.default_rng(1).normal(0, 180, len(STEPS))
+    return log_text(STEPS, temperature, np.full(len(STEPS), -900.0))
+
+
+def with_nan() -> str:
+    found = frames()
+    places = found[6].positions.copy()
+    places[40] = np.nan
+    return dump_text([*found[:6], replace(found[6], positions=places), *found[7:]])
+
+
+def with_line(text: str, number: int, change: Callable[[str], list[str]]) -> str:
+    lines = text.splitlines()
+    lines[number : number + 1] = change(lines[number])
+    return "\n".join(lines) + "\n"
+
+
+def shuffled() -> str:
+    return dump_text(frames(), order=np.random.default_rng(2).permutation(128))
+
+
+GOOD = dump_text(frames())
+WARNED = with_line(log(), 40, lambda line: ["WARNING: Dangerous builds 3 (src/x.cpp:12)", line])
+NAN_LOG = with_line(log(), 50, lambda line: [line.rsplit(None, 2)[0] + "  nan  -nan"])
+NO_THERMO = "units metal\ntimestep 0.0005\nrun 0\n"
+
+
+@pytest.mark.parametrize(
+    ("dump", "log_file", "verdict", "words"),
+    [
+        (GOOD, log(), "PASS", ""),
+        (with_nan(), log(), "FAIL", "non-finite numbers"),
+        (GOOD[: int(0.7 * len(GOOD))], log(), "PASS", "the last frame of the dump is cut off"),
+        (shuffled(), log(), "PASS", ""),
+        (GOOD + GOOD, log() + log(), "PASS", "begin anew once"),
+        (GOOD, WARNED, "PASS", ""),
+        (GOOD, NAN_LOG, "FAIL", "non-finite numbers"),
+        (GOOD, log()[: int(0.7 * len(log()))], "PASS", "the log is cut off"),
+        (GOOD, NO_THERMO, "PASS", "the log has no thermo output"),
+        (GOOD, "", "PASS", "the log has no thermo output"),
+        (GOOD, None, "PASS", "no log: temperature and energy drift were not judged"),
+    ],
+    ids=[
+        "whole",
+        "NaN",
+        "cut dump",
+        "changed order",
+        "two runs",
+        "warnings inside",
+        "NaN in the log",
+        "cut log",
+        "no thermo",
+        "empty log",
+        "no log",
+    ],
+)
+def test_finding(dump: str, log_file: str | None, verdict: str, words: str, tmp_path: Path) -> None:
+    (tmp_path / "dump").write_text(dump)
+    if log_file is not None:
+        (tmp_path / "log").write_text(log_file)
+    given = None if log_file is None else tmp_path / "log"
+    page, code = campaign.analyse(tmp_path / "dump", given, tmp_path / "out")
+    assert read_record(page.parent / "summary.json", Summary).verdict == verdict
+    assert code == (2 if verdict == "FAIL" else 0)
+    assert words.lower() in page.read_text().lower()
+
+
+def test_empty_dump_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "dump").touch()
+    with pytest.raises(UserError, match=r"dump: expected a LAMMPS text dump, but it is empty"):
+        campaign.analyse(tmp_path / "dump", None, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
