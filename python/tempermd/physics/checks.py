@@ -105,7 +105,7 @@ def check_physics(
     reference: tuple[str, Any] | None = None,
     truth: Any = None,
 ) -> PhysicsRecord:
-    """Relax a tube, vibrate and break it, and let it move at 300 K.
+    """Relax a tube, vibrate it, pull it until it yields, and let it move at 300 K.
 
     ``pair_distances`` and ``vibrations`` are the common share (1: equal) of the distributions of
     its free motion and the reference's; ``force_error`` is the RMS deviation from the truth's
@@ -129,7 +129,7 @@ def check_physics(
     -------
     PhysicsRecord
     """
-    own_name, structure = names
+    fault, checks = "", []
     try:
         own, motion = _numbers(atoms, calculator)
         other, other_motion = _numbers(atoms, reference[1]) if reference else ({}, None)
@@ -137,31 +137,29 @@ def check_physics(
             own |= _likeness(motion, other_motion)
         if truth is not None:
             own |= _errors(motion, calculator, truth)
+        checks = [_check(name, *found, other.get(name)) for name, found in own.items()]
     except UserError as error:
-        return PhysicsRecord(
-            potential=own_name,
-            structure=structure,
-            reference=reference[0] if reference else None,
-            checks=[],
-            fault=str(error),
-        )
-    checks = [
-        PhysicsCheck(
-            name=name,
-            value=value,
-            unit=unit,
-            low=BANDS[name].low,
-            high=BANDS[name].high,
-            why=BANDS[name].why,
-            reference=other[name][0] if name in other else None,
-        )
-        for name, (value, unit) in own.items()
-    ]
+        fault = str(error)
     return PhysicsRecord(
-        potential=own_name,
-        structure=structure,
+        potential=names[0],
+        structure=names[1],
         reference=reference[0] if reference else None,
         checks=checks,
+        fault=fault,
+    )
+
+
+def _check(name: str, value: float, unit: str, other: tuple[float, str] | None) -> PhysicsCheck:
+    """Put a number beside its band and the reference's."""
+    band = BANDS[name]
+    return PhysicsCheck(
+        name=name,
+        value=value,
+        unit=unit,
+        low=band.low,
+        high=band.high,
+        why=band.why,
+        reference=other[0] if other else None,
     )
 
 

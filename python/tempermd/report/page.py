@@ -123,44 +123,56 @@ def write_report(
     summary = summarise(analyses, physics)
     runs = [_view(number, analysis) for number, analysis in enumerate(analyses)]
     clips, culprits, no_pictures = _show_events(runs, pictures)
-    figures = _survival_figures(summary)
-    page = (
-        _environment()
-        .get_template("report.html.j2")
-        .render(
-            title=title,
-            tables=tables,
-            summary=summary,
-            conditions=summary.conditions,
-            cells={(cell.model, cell.condition): cell for cell in summary.survival},
-            shown_figures=figures,
-            figures=[{"data": figure.data, "layout": figure.layout} for figure in figures],
-            physics=physics_table(physics) if physics else None,
-            physics_sentences=[record.sentence for record in physics],
-            runs=runs,
-            rows=[row for run in runs for row in run.rows],
-            clips=clips,
-            no_pictures=no_pictures,
-            curves=[_curves(run) for run in runs],
-            thresholds=_thresholds(analyses),
-            models=_models(analyses),
-            versions=_versions(analyses),
-            provenance=dict(provenance or {}),
-            plotly=pages.plotly_packed(),
-        )
+    page = _environment().get_template("report.html.j2")
+    rendered = page.render(
+        title=title,
+        tables=tables,
+        runs=runs,
+        rows=[row for run in runs for row in run.rows],
+        clips=clips,
+        no_pictures=no_pictures,
+        curves=[_curves(run) for run in runs],
+        physics=physics_table(physics) if physics else None,
+        physics_sentences=[record.sentence for record in physics],
+        provenance=dict(provenance or {}),
+        plotly=pages.plotly_packed(),
+        **_of_summary(summary),
+        **_of_models(analyses),
     )
-    with atomic_write(out_dir / "report.html") as temporary:
-        temporary.write_text(page, encoding="utf-8")
-    with atomic_write(out_dir / "culprits.extxyz") as temporary:
-        temporary.write_text(culprits, encoding="utf-8")
-    with atomic_write(out_dir / "junit.xml") as temporary:
-        temporary.write_text(junit_xml(summary, analyses), encoding="utf-8")
-    with atomic_write(out_dir / "report.md") as temporary:
-        temporary.write_text(summary_markdown(summary, title), encoding="utf-8")
+    written = {
+        "report.html": rendered,
+        "culprits.extxyz": culprits,
+        "junit.xml": junit_xml(summary, analyses),
+        "report.md": summary_markdown(summary, title),
+    }
+    for name, text in written.items():
+        with atomic_write(out_dir / name) as temporary:
+            temporary.write_text(text, encoding="utf-8")
     pairs = [(one.label, event) for one in analyses for event in one.events]
     write_events(out_dir / "events.jsonl", pairs)
     write_record(out_dir / "summary.json", summary)  # last: its presence means all is there
     return out_dir / "report.html"
+
+
+def _of_summary(summary: Summary) -> dict[str, Any]:
+    """Return what the page shows of verdicts and survival."""
+    figures = _survival_figures(summary)
+    return {
+        "summary": summary,
+        "conditions": summary.conditions,
+        "cells": {(cell.model, cell.condition): cell for cell in summary.survival},
+        "shown_figures": figures,
+        "figures": [{"data": figure.data, "layout": figure.layout} for figure in figures],
+    }
+
+
+def _of_models(analyses: Sequence[Analysis]) -> dict[str, Any]:
+    """Return what the page shows of where all this comes from."""
+    return {
+        "thresholds": _thresholds(analyses),
+        "models": _models(analyses),
+        "versions": _versions(analyses),
+    }
 
 
 def _view(number: int, analysis: Analysis) -> _RunView:
