@@ -95,7 +95,7 @@ class RobustnessSpec(Spec):
     )
     control: bool = Field(default=False, description="also run LCBOP on the same structures")
     physics: bool = Field(
-        default=False, description="also relax, strain, vibrate, pull and shake a tube with each model"
+        default=False, description="also relax, strain, vibrate and pull a tube with each model"
     )
     physics_truth: str | None = Field(
         default=None, description="a label source (xtb) for frames of each model's own motion"
