@@ -15,7 +15,7 @@ import pytest
 
 from slurm_node import SlurmNode, slurm  # noqa: F401  (a fixture)
 from tempermd import engine
-from tempermd.engine import END_VARIABLE, EngineProfile, GraphTask, parsl_parts
+from tempermd.engine import END_VARIABLE, EngineProfile, GraphTask, crews, parsl_parts
 from tempermd.engine import slurm as commands
 from tempermd.records import UserError
 
@@ -240,9 +240,7 @@ def test_a_dead_interchange_is_noticed(tmp_path: Path) -> None:
 
 
 def test_without_parsl_the_extra_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    import importlib.util
-
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(crews, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"pip install 'tempermd\[hpc\]'"):
         engine.open_crew(LOCAL, scratch=tmp_path)
 

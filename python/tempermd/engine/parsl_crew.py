@@ -80,7 +80,6 @@ class ParslCrew:
         self.count = min(count or room, room)
         self.cores_per_task = profile.cores_per_task
         self.profile = profile
-        _need_parsl()
         self.folder = parsl_parts.kept_folder(scratch)
         self.label = f"tempermd-{self.folder.name.removeprefix('parsl-')}"
         self._initial = (self.label, initializer, initargs)
@@ -234,13 +233,6 @@ def work(blob: bytes) -> Outcome:
         return call(function, item, (signal.SIGTERM,))
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
-
-
-def _need_parsl() -> None:
-    from importlib.util import find_spec
-
-    if find_spec("parsl") is None:
-        raise UserError("engines of kind 'parsl' need Parsl: pip install 'tempermd[hpc]'")
 
 
 def _log_to(path: Path) -> logging.Handler:

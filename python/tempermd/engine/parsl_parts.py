@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import socket
 import sys
 import time
@@ -122,7 +123,9 @@ def lost_sentence(blocks: Sequence[Any]) -> str:
 
 def _provider(profile: EngineProfile, blocks: int) -> Any:
     """Return Parsl's provider for the profile's scheduler."""
-    lines = environment_lines(profile, profile.cores_per_task)
+    # paths in tasks may be relative, and some schedulers start jobs in the home folder
+    lines = [f"cd {shlex.quote(str(Path.cwd()))} || exit 1"]
+    lines += environment_lines(profile, profile.cores_per_task)
     lines += end_lines(profile, profile.scheduler)
     common = {
         "worker_init": "\n".join(lines),
