@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 import sys
 from pathlib import Path
@@ -266,12 +267,15 @@ def test_frozen_parts_stay_frozen_in_two_processes(tmp_path: Path) -> None:
 
 
 def test_trains_within_a_job_of_slurm(tmp_path: Path, monkeypatch) -> None:
-    """A job of two tasks is no business of a training; Lightning would wait for the other task."""
+    """A job of two tasks is no business of a training, nor that there is an srun."""
+    (tmp_path / "srun").touch(mode=0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    spec = write_case(tmp_path, max_epochs=1)
+    assert train(spec, tmp_path / "outside", **QUIET).is_file()
     for name, value in (("NTASKS", "2"), ("JOB_ID", "1"), ("PROCID", "0"), ("LOCALID", "0")):
         monkeypatch.setenv(f"SLURM_{name}", value)
     monkeypatch.setenv("SLURM_JOB_NAME", "study")
-    best = train(write_case(tmp_path, max_epochs=1), tmp_path / "out", **QUIET)
-    assert best.is_file()
+    assert train(spec, tmp_path / "within", **QUIET).is_file()
 
 
 def test_refuses_gpus_that_are_not_there(tmp_path: Path) -> None:
