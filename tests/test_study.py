@@ -230,9 +230,19 @@ def test_tables_and_page_are_made_of_the_rows(folder: Path) -> None:
 
 
 def test_second_call_runs_no_stage(folder: Path) -> None:
+    """And ends with the verdict on transfer, as the findings have it."""
+    from typer.testing import CliRunner
+
+    from tempermd.cli import app
+
     marks = list((folder / "out" / "store").glob("*/*/done.json"))
     before = {path: path.stat().st_mtime_ns for path in marks}
-    study.run(write_specs(folder), folder / "out", 2)
+    command = ["study", "run", str(write_specs(folder)), "-o", str(folder / "out")]
+    ended = CliRunner().invoke(app, command, catch_exceptions=False)
+    assert ended.exit_code == 0
+    last = ended.stderr.strip().splitlines()[-1]
+    assert last.startswith("Negative transfer: ")
+    assert last in study.findings(folder / "out")
     after = {path: path.stat().st_mtime_ns for path in (folder / "out" / "store").glob("*/*/d*n")}
     assert after == before
 
