@@ -305,7 +305,7 @@ def test_report_without_trajectory_or_runs(broken: Analysis, tmp_path: Path) -> 
 
 def test_clip_holds_the_frames_around_the_one_that_shows_the_event(broken: Analysis) -> None:
     detached = next(event for event in broken.events if event.kind == "detached")
-    early = detached.model_copy(update={"step": 0, "shown_step": 0})
+    early = detached.model_copy(update={"step": 0, "time_ps": 0.0, "shown_step": 0})
     between = detached.model_copy(update={"shown_step": 350})
     late = detached.model_copy(update={"shown_step": 10**6})
     first, middle, last = clips.clips_of(broken, [early, between, late])
@@ -313,6 +313,26 @@ def test_clip_holds_the_frames_around_the_one_that_shows_the_event(broken: Analy
     assert (first.frame.step, middle.frame.step, last.frame.step) == (0, 300, 900)
     assert [frame.step for frame in middle.frames] == list(range(0, 1000, 100))
     assert last.shown == len(last.frames) - 1
+
+
+def test_clip_of_a_second_run_is_taken_from_that_run(tmp_path: Path) -> None:
+    atoms = tube_atoms()
+    radial = (atoms.positions[40] - atoms.positions.mean(axis=0)) * [1, 1, 0]
+    out_A = np.array([[0.0] * 10, [1.2 * max(number - 1, 0) for number in range(10)]])
+    frames = []
+    for run in out_A:
+        for number, shift_A in enumerate(run):
+            places = atoms.positions.copy()
+            places[40] += shift_A * radial / np.linalg.norm(radial)
+            frames.append(frame_of(atoms, number, places))
+    (tmp_path / "dump").write_text(dump_text(frames))
+    found = analyse_trajectory(tmp_path / "dump")
+    (event,) = found.events
+    (clip,) = clips.clips_of(found, [event])
+    gap_A = np.linalg.norm(clip.frame.positions[40] - atoms.positions[40])
+    assert clip.frame.step == event.shown_step
+    assert gap_A == pytest.approx(out_A[1, event.shown_step // 100])
+    assert gap_A > 3
 
 
 def test_packed_clip_has_every_place_and_says_who_is_absent(broken: Analysis) -> None:
@@ -347,10 +367,17 @@ def test_culprit_frames_lie_beside_the_page(report_folder: Path, broken: Analysi
 # --- movie -------------------------------------------------------------------------------
 
 
-def test_movie_names_events_while_they_happen(broken: Analysis, tmp_path: Path) -> None:
+@pytest.mark.parametrize("times", [True, False])
+def test_movie_names_events_while_they_happen(
+    broken: Analysis, tmp_path: Path, times: bool
+) -> None:
     pytest.importorskip("ovito", exc_type=ImportError, reason="OVITO cannot be loaded here")
     from PIL import Image, ImageSequence
 
+    if not times:
+        dump = re.sub(r"ITEM: TIME\n.*\n", "", Path(broken.trajectory).read_text())
+        (tmp_path / "dump").write_text(dump)
+        broken = broken.model_copy(update={"trajectory": str(tmp_path / "dump")})
     path = write_movie(broken, tmp_path / "tube.gif", most_frames=10)
     with Image.open(path) as image:
         shown = [one.convert("RGB") for one in ImageSequence.Iterator(image)]

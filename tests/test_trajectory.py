@@ -186,6 +186,22 @@ def test_real_units_become_metal(tmp_path: Path) -> None:
     np.testing.assert_allclose(read.velocities, 2.0)
 
 
+def test_units_that_a_dump_does_not_name_are_the_caller_s(tmp_path: Path) -> None:
+    frame = made_frames(2)[1]
+    frame.velocities[:] = 0.002  # Å/fs, or Å/ps
+    text, named = tmp_path / "text", tmp_path / "named"
+    named.write_text(dump_text([frame]))
+    text.write_text(dump_text([frame]).replace("ITEM: UNITS\nmetal\n", ""))
+    for path, units, velocity, known in (
+        (text, None, 0.002, False),
+        (text, "real", 2.0, True),
+        (named, "real", 0.002, True),
+    ):
+        reader = iter_frames(path, units)
+        np.testing.assert_allclose(next(reader).velocities, velocity)
+        assert reader.units_known == known
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
@@ -250,6 +266,27 @@ def test_thermo_with_warnings_nan_error_and_two_runs(tmp_path: Path) -> None:
     assert len(thermo.warnings) == 1
     assert not thermo.truncated
     assert thermo.runs[0].timestep_fs == 0.5
+
+
+def test_log_falls_into_parts_where_steps_begin_anew(tmp_path: Path) -> None:
+    flat = np.full(5, 300.0), np.zeros(5)
+    steps = np.arange(0, 50, 10)
+    firsts = [0, 40, 20, 0, 40]  # a run, what follows, a restart's repeat, anew, what follows
+    text = "".join(log_text(steps + first, *flat) for first in firsts)
+    (tmp_path / "log").write_text(text)
+    parts = read_thermo(tmp_path / "log").parts()
+    assert [len(part.runs) for part in parts] == [3, 2]
+
+
+def test_units_of_a_log_are_told_and_unknown_ones_refused(tmp_path: Path) -> None:
+    text = log_text(np.arange(0, 50, 10), np.full(5, 300.0), np.zeros(5))
+    for name, units in (("metal", "metal"), ("real", "real"), (None, None)):
+        line = "" if name is None else f"units {name}"
+        (tmp_path / "log").write_text(text.replace("units metal", line))
+        assert read_thermo(tmp_path / "log").units == units
+    (tmp_path / "log").write_text(text.replace("units metal", "units lj"))
+    with pytest.raises(UserError, match="expected units metal or real, the log is in 'lj'"):
+        read_thermo(tmp_path / "log")
 
 
 def test_cut_log_is_told(tmp_path: Path) -> None:

@@ -152,7 +152,7 @@ def collect(
 
 @app.command()
 def analyse(
-    dump: Annotated[Path, typer.Argument(help="LAMMPS text dump, plain or .gz.")],
+    dump: Annotated[Path, typer.Argument(help="LAMMPS text dump, plain, .gz or .zst.")],
     log: Annotated[Path | None, typer.Argument(help="Its log file.")] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="The folder to make.")] = Path(
         "analysis"

@@ -57,7 +57,7 @@ class Frame:
     elements: np.ndarray | None = None
 
 
-def iter_frames(dump: Path | str) -> FrameReader:
+def iter_frames(dump: Path | str, units: str | None = None) -> FrameReader:
     """Iterate over the frames of a LAMMPS text dump (plain, .gz or .zst), one in memory at a time.
 
     Parameters
@@ -65,6 +65,9 @@ def iter_frames(dump: Path | str) -> FrameReader:
     dump : path
         File of ``dump custom`` or ``dump atom`` in metal or real units, with an ``id`` column
         and x, xu, xs or xsu positions; atoms may change order and number.
+    units : str or None
+        Where the dump does not name its own (``dump_modify units yes``), as LAMMPS by default does
+        not: "metal" (so if None) or "real".
 
     Returns
     -------
@@ -77,7 +80,7 @@ def iter_frames(dump: Path | str) -> FrameReader:
     >>> frames = iter_frames("trajectory.lammpstrj")  # doctest: +SKIP
     >>> steps = [frame.step for frame in frames]  # doctest: +SKIP
     """
-    return FrameReader(Path(dump))
+    return FrameReader(Path(dump), units)
 
 
 WORDS = frozenset({"element", "typelabel"})
@@ -97,13 +100,16 @@ class FrameReader(Iterator[Frame]):
         True when the file ended inside a frame.
     n_frames : int
         Whole frames read so far.
+    units_known : bool
+        Whether the caller or the dump has named the units.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, units: str | None = None) -> None:
         self.path = path
         self.truncated = False
         self.n_frames = 0
-        self._units = "metal"
+        self.units_known = units is not None
+        self._units = "metal" if units is None else self._known_units(units)
         self._time: float | None = None
         self._labels: dict[str, np.ndarray] = {}
         self._sorted_ids: np.ndarray | None = None
@@ -151,6 +157,7 @@ class FrameReader(Iterator[Frame]):
             title = self._whole(line).strip()
             if title == "ITEM: UNITS":
                 self._units = self._known_units(self._line())
+                self.units_known = True
             elif title == "ITEM: TIME":
                 self._time = self._number(self._line())
             elif title == "ITEM: TIMESTEP":
