@@ -31,9 +31,9 @@ class Band(Spec):
 
 
 BANDS: dict[str, Band] = {
-    "bond": Band(low=1.39, high=1.46, why="graphene's bonds are 1.42 A"),
+    "bond": Band(low=1.39, high=1.46, why="graphene's bonds are 1.42 Å"),
     "radius": Band(low=None, high=None, why=""),
-    "youngs_modulus": Band(low=0.8, high=1.3, why="about 1 TPa is measured, walls 3.35 A thick"),
+    "youngs_modulus": Band(low=0.8, high=1.3, why="about 1 TPa is measured, walls 3.35 Å thick"),
     "stiffness": Band(low=None, high=None, why=""),
     "highest_mode": Band(low=44.0, high=55.0, why="the G band lies near 1,590 / cm, 47.7 THz"),
     "unstable_modes": Band(low=0.0, high=0.0, why="a tube at rest is a minimum"),
@@ -167,15 +167,15 @@ def _numbers(atoms: Atoms, calculator: Any) -> tuple[dict[str, tuple[float, str]
     """Return what one potential says of a tube, and how its tube moves."""
     tube = relax_tube(atoms, calculator)
     found = _at_rest(tube, calculator)
-    found["peak_strain"] = (peak_strain(tube.atoms, calculator), "")
+    found["peak_strain"] = (peak_strain(tube.atoms, calculator), "of its length")
     return found, free_motion(tube.atoms, calculator)
 
 
 def _at_rest(tube: RelaxedTube, calculator: Any) -> dict[str, tuple[float, str]]:
     modes = frequencies_THz(tube.atoms, calculator)
     return {
-        "bond": (tube.bond_A, "A"),
-        "radius": (tube.radius_A, "A"),
+        "bond": (tube.bond_A, "Å"),
+        "radius": (tube.radius_A, "Å"),
         "youngs_modulus": (tube.youngs_modulus_TPa, "TPa"),
         "stiffness": (tube.stiffness_N_per_m, "N/m"),
         "highest_mode": (float(modes.max()), "THz"),
@@ -231,18 +231,19 @@ def physics_table(records: Sequence[PhysicsRecord]) -> Table:
                     _words(check.name),
                     f"{number_text(check.value)} {check.unit}",
                     band,
-                    number_text(check.reference),
                     "right" if check.good and any(ends) else "wrong" if any(ends) else "–",
+                    number_text(check.reference),
                 ]
             )
         if record.fault:
-            rows.append([record.potential, record.structure, record.fault, "", "", "", "wrong"])
-    reference = next((record.reference for record in records if record.reference), "–")
-    return Table(
-        title="Physics checks",
-        head=["model", "structure", "what", "value", "band", reference, "verdict"],
-        rows=rows,
-    )
+            rows.append([record.potential, record.structure, record.fault, "", "", "wrong", ""])
+    head = ["model", "structure", "what", "value", "band", "verdict"]
+    reference = next((record.reference for record in records if record.reference), None)
+    if reference is None:
+        rows = [row[:-1] for row in rows]
+    else:
+        head.append(f"by {reference}")
+    return Table(title="Physics checks", head=head, rows=rows)
 
 
 def _words(name: str) -> str:

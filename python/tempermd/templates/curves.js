@@ -1,7 +1,7 @@
   const panels = [
     ["temperature", "Temperature (K), with its target and the 6 σ band"],
     ["potential_energy", "Potential energy above the start (eV/atom)"],
-    ["conserved_energy", "Conserved energy since the start of each stage (eV/atom)"],
+    ["conserved_energy", "Conserved energy, each stage from zero (eV/atom)"],
     ["shortest_distance", "Shortest distance between two atoms (Å)"],
     ["ellipticity", "Ellipticity of the flattest wall"],
     ["deviation", "Largest committee deviation of a force (eV/Å)"],
