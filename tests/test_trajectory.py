@@ -224,6 +224,45 @@ def test_bad_dump_is_one_sentence(tmp_path: Path, text: str, expected: str) -> N
     assert str(path) in str(caught.value)
 
 
+@pytest.mark.parametrize("form", ["%.17g", "%.9g", "%g", "%.6f", "%.16e"])
+@pytest.mark.parametrize("end", ["\n", " \n"])
+def test_numbers_are_those_of_python(form: str, end: str, tmp_path: Path) -> None:
+    rng = np.random.default_rng(5)
+    raw = rng.integers(0, 2**63, 3000).view(float)  # all exponents
+    values = np.where(np.isfinite(raw) & (abs(raw) < 1e300), raw, 0.25).reshape(-1, 3)
+    values[::2] = rng.normal(0, 10, values[::2].shape)
+    head, _ = dump_text(made_frames(1)).split("ITEM: ATOMS")
+    head = head.replace("\n128\n", f"\n{len(values)}\n")
+    rows = [" ".join(form % x for x in row) for row in values]
+    text = "".join(f"{n} {row}{end}" for n, row in enumerate(rows, 1))
+    (tmp_path / "dump").write_text(f"{head}ITEM: ATOMS id x y z\n{text}")
+    expected = [[float(word) for word in row.split()] for row in rows]
+    assert next(iter_frames(tmp_path / "dump")).positions.tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "read"),
+    [(" 1 ", " 1. ", 1.0), (" 1 ", " +1 ", 1.0), (" 1 ", "   1\t", 1.0), (" 1 ", " NaN ", np.nan)],
+)
+def test_other_ways_to_write_numbers(old: str, new: str, read: float, tmp_path: Path) -> None:
+    head, _ = dump_text(made_frames(1)).split("ITEM: ATOMS")
+    text = head.replace("\n128\n", "\n2\n") + "ITEM: ATOMS id x y z\n1 1 2 3\n2 1 2 3\n"
+    (tmp_path / "dump").write_text(text.replace(f"2{old}2", f"2{new}2"))
+    places = next(iter_frames(tmp_path / "dump")).positions
+    np.testing.assert_array_equal(places, [[1, 2, 3], [read, 2, 3]])
+
+
+@pytest.mark.parametrize(
+    "rows", ["1 1 2 3 4\n2 1 2\n", "1 1 2 3\n2 1 2 null\n", "1 1 2 3\n2 1 2 true\n"]
+)
+def test_rows_that_are_no_table(rows: str, tmp_path: Path) -> None:
+    head, _ = dump_text(made_frames(1)).split("ITEM: ATOMS")
+    text = head.replace("\n128\n", "\n2\n") + f"ITEM: ATOMS id x y z\n{rows}"
+    (tmp_path / "dump").write_text(text)
+    with pytest.raises(UserError, match=r"4 values per atom|expected numbers"):
+        next(iter_frames(tmp_path / "dump"))
+
+
 def test_missing_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such dump file"):
         iter_frames(tmp_path / "absent")
