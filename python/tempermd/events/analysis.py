@@ -21,7 +21,7 @@ from tempermd.events.settings import (
     timestep_from_log,
 )
 from tempermd.events.stops import stop_events
-from tempermd.events.watch import FrameWatch
+from tempermd.events.watch import FrameWatch, heat_excused
 from tempermd.md import Quench, Stage
 from tempermd.md.case import DATA
 from tempermd.records import UserError, atomic_write, read_record
@@ -200,7 +200,7 @@ def _analyse(run: _Run) -> Analysis:
     times_ps = watch.times_ps if watch else []
     if run.thermo is not None and n_atoms:
         thermo_events, curves = _judge_thermo(run, n_atoms)
-        events += thermo_events
+        events = heat_excused([*events, *thermo_events], Protocol(run.stages))
         series |= curves
     elif run.thermo is None:
         run.notes.append("no log: temperature and energy drift were not judged")
