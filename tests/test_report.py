@@ -156,7 +156,8 @@ def test_failing_control_does_not_fail_the_models(clean, broken) -> None:
 
 def test_terminal_twin_says_the_same(many: list[Analysis]) -> None:
     text = summary_text(summarise(many))
-    assert len(text.splitlines()) == 7
+    assert len(text.splitlines()) == 8
+    assert "survived: 1000 K 1 of 1; 3000 K 0 of 2" in text
     assert text.splitlines()[0].startswith("PASS          pre-trained")
     assert "1 infrastructure failure apart, 1 of them censored" in text
     assert text.splitlines()[-1].startswith("3000 K: pre-trained and direct <0> are told apart")
@@ -173,6 +174,11 @@ def test_models_are_compared_and_told_what_more_runs_would_do(clean, broken) -> 
     better = [labelled(clean, "better", 3000.0, seed) for seed in (1, 2)]
     (neither,) = summarise([*runs[:2], *better]).contrasts
     assert neither.sentence == "Neither good nor better failed: they are not told apart."
+    best = [labelled(clean, "best", 3000.0, seed) for seed in (1, 2)]
+    lines = summarise([*runs, *better, *best]).told_apart  # six pairs, three of them quiet
+    assert len(lines) == 4
+    assert lines[-1] == "3000 K: None of good, better, best failed: they are not told apart."
+    assert all("bad" in line for line in lines[:-1])
     worse = [labelled(broken, "worse", 3000.0, seed) for seed in (1, 2)]
     (both,) = summarise([*runs[2:], *worse]).contrasts
     assert "all fail, and at the same time" in both.sentence

@@ -218,32 +218,36 @@ def _errors(motion: Motion, calculator: Any, truth: Any) -> dict[str, tuple[floa
 
 
 def physics_table(records: Sequence[PhysicsRecord]) -> Table:
-    """Return the checks of several potentials as a table of a page."""
-    rows = []
-    for record in records:
-        for check in record.checks:
-            ends = [number_text(end) if end is not None else "" for end in (check.low, check.high)]
-            band = f"{ends[0]} to {ends[1]}" if any(ends) else "–"
-            rows.append(
-                [
-                    record.potential,
-                    record.structure,
-                    _words(check.name),
-                    f"{number_text(check.value)} {check.unit}",
-                    band,
-                    "right" if check.good and any(ends) else "wrong" if any(ends) else "–",
-                    number_text(check.reference),
-                ]
-            )
-        if record.fault:
-            rows.append([record.potential, record.structure, record.fault, "", "", "wrong", ""])
-    head = ["model", "structure", "what", "value", "band", "verdict"]
+    """Return the checks of several potentials side by side, the reference last."""
+    places = {record.structure for record in records}
+    names = [
+        record.potential if len(places) == 1 else f"{record.potential}, {record.structure}"
+        for record in records
+    ]
+    found = [{check.name: check for check in record.checks} for record in records]
     reference = next((record.reference for record in records if record.reference), None)
-    if reference is None:
-        rows = [row[:-1] for row in rows]
-    else:
-        head.append(f"by {reference}")
+    if reference in names:
+        reference = None  # it has a column of its own
+    rows = []
+    for name in (one for one in BANDS if any(one in checks for checks in found)):
+        known = next(checks[name] for checks in found if name in checks)
+        ends = [number_text(end) if end is not None else "" for end in (known.low, known.high)]
+        unit = "" if name.endswith(known.unit) else f", {known.unit}"
+        row = [f"{_words(name)}{unit}", " to ".join(ends) if any(ends) else "–"]
+        row += [_value_text(checks.get(name)) for checks in found]
+        if reference is not None:
+            values = [checks[name].reference for checks in found if name in checks]
+            row.append(number_text(next((one for one in values if one is not None), None)))
+        rows.append(row)
+    head = ["what", "band", *names, *([] if reference is None else [f"reference {reference}"])]
     return Table(title="Physics checks", head=head, rows=rows)
+
+
+def _value_text(check: PhysicsCheck | None) -> str:
+    """Return a number, and a word where it is out of its band."""
+    if check is None:
+        return "–"
+    return number_text(check.value) if check.good else f"{number_text(check.value)} wrong"
 
 
 def _words(name: str) -> str:
