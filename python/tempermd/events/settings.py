@@ -15,7 +15,8 @@ USUAL_DAMPING_FS = 100.0
 def stages_from_log(thermo: Thermo | None) -> list[Stage]:
     """Read ramps, holds and runs without a thermostat from the fixes that a log echoes.
 
-    Runs that follow one another under the same settings are one stage. What a box was deformed by is taken to be meant to break.
+    Runs that follow one another under the same settings are one stage. What a box was deformed by
+    is taken to be meant to break.
     """
     stages = []
     for run in thermo.runs if thermo is not None else ():
