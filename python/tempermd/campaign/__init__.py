@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from tempermd.campaign.building import VACUUM_A, build, prepare_structure
 from tempermd.campaign.calibrating import calibrate
-from tempermd.campaign.planning import CampaignPlan, plan
-from tempermd.campaign.running import (
+from tempermd.campaign.judging import (
     EXIT_COULD_NOT_RUN,
     EXIT_FAIL,
     EXIT_GOOD,
@@ -14,10 +13,10 @@ from tempermd.campaign.running import (
     collect,
     exit_code,
     movie,
-    robustness,
-    run_one,
     shown,
 )
+from tempermd.campaign.planning import CampaignPlan, plan
+from tempermd.campaign.running import robustness, run_one
 from tempermd.campaign.spec import CONTROL, BuiltStructure, ProtocolSpec, RobustnessSpec
 from tempermd.campaign.suites import SUITES, read_suite
 
