@@ -8,7 +8,7 @@ from pathlib import Path
 from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
 
 from tempermd.campaign.spec import RobustnessSpec
-from tempermd.records import Spec, UserError, read_spec
+from tempermd.records import Spec, read_spec
 
 WALLTIME = re.compile(r"(?:(\d+)-)?(\d+):([0-5]\d):([0-5]\d)")
 
@@ -95,11 +95,3 @@ def read_campaign_spec(path: Path | str) -> CampaignSpec:
 
 def _absolute(folder: Path, path: str) -> str:
     return str(folder / Path(path).expanduser())
-
-
-def campaign_folder(spec: Path | str, output: Path | None) -> Path:
-    """Return where a campaign lives: where it is told to, or beside its spec by its stem."""
-    spec = Path(spec)
-    if spec.is_dir():
-        raise UserError(f"{spec}: expected a campaign's spec (TOML), not a folder")
-    return spec.with_suffix("") if output is None else output

@@ -84,6 +84,11 @@ def estimate(
     )
 
 
+def run_seconds(case: Case, rate: Rate) -> float:
+    """Return about how long a run takes from its start to its end."""
+    return rate.seconds(_atoms(case.structure, case.structure_sha256), case.planned_steps)
+
+
 @cache
 def _atoms(structure: str, sha256: str) -> int:
     """Count a structure's atoms once; by its hash, since files change."""
@@ -106,14 +111,14 @@ def _plan_line(
         atoms=atoms,
         steps=sum(line.case.planned_steps for line in group),
         steps_left=sum(case.planned_steps for case in left),
-        left_s=_seconds(left, atoms, rate),
+        left_s=_seconds(left, rate),
     )
 
 
-def _seconds(left: Sequence[Case], atoms: int, rate: Rate | None) -> float | None:
+def _seconds(left: Sequence[Case], rate: Rate | None) -> float | None:
     if not left:
         return 0.0
-    return None if rate is None else sum(rate.seconds(atoms, case.planned_steps) for case in left)
+    return None if rate is None else sum(run_seconds(case, rate) for case in left)
 
 
 def plan_text(found: Estimate) -> str:

@@ -12,7 +12,7 @@ from tempermd.campaign.checking import check_models
 from tempermd.campaign.folder import Campaign, open_campaign
 from tempermd.campaign.judging import collect, exit_code
 from tempermd.campaign.spec import RobustnessSpec
-from tempermd.campaign.stopping import driving, go_on
+from tempermd.campaign.stopping import driving
 from tempermd.campaign.taking import Taken, take, tasks_of
 from tempermd.engine import available_cores, run_tasks
 from tempermd.md import Case, RunResult
@@ -48,8 +48,7 @@ def run_here(
         How many runs became what.
     """
     lmp.lmp_command()
-    go_on(campaign.folder)
-    count = workers or max(1, available_cores() // campaign.spec.resources.cores)
+    count = workers or slots_here(campaign)
     tasks = tasks_of(campaign, cases, rows=rows)
     became: Counter[str] = Counter()
     with driving(campaign.folder):
@@ -57,6 +56,11 @@ def run_here(
             became[taken.what] += 1
             tell(tasks[index].case, taken)
     return became
+
+
+def slots_here(campaign: Campaign) -> int:
+    """Return how many runs this machine's cores hold at a time."""
+    return max(1, available_cores() // campaign.spec.resources.cores)
 
 
 def tell(case: Case, taken: Taken) -> None:

@@ -33,12 +33,24 @@ ENDED = ("finished", "failed")
 
 @dataclass(frozen=True)
 class Line:
-    """A run and what is known of it; ``row`` is there for those that have ended and count."""
+    """A run and what is known of it; ``row`` is there for those that have ended and count.
+
+    ``step`` is how far a run is that has not ended, ``ended_unix_s`` when the others were judged.
+    """
 
     case: Case
     state: State
     row: RunRow | None = None
     said: str = ""
+    step: int = 0
+    ended_unix_s: float = 0.0
+
+    @property
+    def done_ps(self) -> float:
+        """Simulated time."""
+        if self.row is not None:
+            return self.row.duration_ps
+        return max(self.step, 0) * self.case.timestep_fs / 1000
 
     @property
     def place(self) -> tuple[Any, ...]:

@@ -16,7 +16,7 @@ from tempermd.campaign.stopping import is_stopped
 from tempermd.events import Thresholds
 from tempermd.md import Case
 
-What = Literal["ended", "skipped", "held", "broken", "stopped"]
+What = Literal["ended", "skipped", "held", "late", "broken", "stopped"]
 
 
 class Taken(NamedTuple):
