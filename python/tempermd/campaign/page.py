@@ -176,7 +176,7 @@ def _figures(summary: Summary) -> list[pages.Figure]:
     failing = [
         (condition, curves[condition])
         for condition in summary.conditions
-        if any(len(curve.times_ps) > 1 for curve in curves.get(condition, {}).values())
+        if any(min(curve.survival) < 1 for curve in curves.get(condition, {}).values())
     ]
     return [survival_figure(name, found, palette) for name, found in failing[:MOST_CURVES]]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -11,6 +12,7 @@ from tempermd import md
 from tempermd.campaign.settling import Fate
 from tempermd.events import Analysis, Event, RunLabel, Thresholds, analyse_run
 from tempermd.records import Record, UserError, read_record, sha256_json, write_record
+from tempermd.report import kind_name
 
 if TYPE_CHECKING:
     from tempermd.md import RunResult
@@ -44,6 +46,7 @@ class RunCost(BaseModel):
     atom_steps_per_s: float | None
     attempts: int
     attempt: str
+    judged_unix_s: float = 0.0
 
 
 class RunRow(Record):
@@ -85,6 +88,15 @@ class RunRow(Record):
     def fate(self) -> Fate:
         """What the run says of its model."""
         return "failed" if self.failed else "survived" if self.survived else "censored"
+
+    @property
+    def failure(self) -> str:
+        """How it failed, in words; empty where it did not."""
+        if not self.failed:
+            return ""
+        if self.first_severe is None or self.first_severe_ps is None:
+            return self.reason
+        return f"{kind_name(self.first_severe)} at {self.first_severe_ps:.3g} ps"
 
     @property
     def lived_ps(self) -> float:
@@ -151,6 +163,7 @@ def _cost(result: RunResult, n_atoms: int, cores: int) -> RunCost:
         atom_steps_per_s=n_atoms * steps / result.wall_s if result.wall_s > 0 else None,
         attempts=int(result.attempt.rpartition("-")[2]),
         attempt=result.attempt,
+        judged_unix_s=time.time(),
     )
 
 

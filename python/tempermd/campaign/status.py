@@ -16,7 +16,7 @@ from tempermd.campaign.gathering import gather
 from tempermd.campaign.rates import Rate, model_key, rates_of
 from tempermd.campaign.stopping import is_stopped
 from tempermd.campaign.table import ENDED, STATES, Line
-from tempermd.events import label_of
+from tempermd.events import RunLabel, label_of
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -115,18 +115,19 @@ def _title(campaign: Campaign, total: Group, running: int) -> str:
 
 def _failures(lines: Sequence[Line]) -> list[str]:
     """Tell the last failures: of models by their rows' age, of machines by what waits."""
-    failed = [line for line in lines if line.state == "failed"]
-    failed.sort(key=lambda line: line.ended_unix_s, reverse=True)
+    failed = [line.row for line in lines if line.state == "failed" and line.row is not None]
+    failed.sort(key=lambda row: row.cost.judged_unix_s, reverse=True)
     stopped = [line for line in lines if line.state in ("stuck", "waiting") and line.said]
-    told = [f"{_name(line)}: {line.said}" for line in failed[:MOST_FAILURES]]
-    return told + [f"{_name(line)}: {line.state}: {line.said}" for line in stopped[:MOST_FAILURES]]
+    told = [f"{_name(row.label)}: {row.failure}" for row in failed[:MOST_FAILURES]]
+    return told + [
+        f"{_name(label_of(line.case))}: {line.state}: {line.said}"
+        for line in stopped[:MOST_FAILURES]
+    ]
 
 
-def _name(line: Line) -> str:
-    label = label_of(line.case)
-    return (
-        f"{label.model}, {label.structure}, {label.condition}, seed {label.seed} ({line.case.id})"
-    )
+def _name(label: RunLabel) -> str:
+    where = f"{label.model}, {label.structure}, {label.condition}, seed {label.seed}"
+    return f"{where} ({label.run_id})"
 
 
 def status_text(found: Status) -> str:

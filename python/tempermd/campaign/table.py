@@ -35,7 +35,7 @@ ENDED = ("finished", "failed")
 class Line:
     """A run and what is known of it; ``row`` is there for those that have ended and count.
 
-    ``step`` is how far a run is that has not ended, ``ended_unix_s`` when the others were judged.
+    ``step`` is how far a run is that has not ended.
     """
 
     case: Case
@@ -43,7 +43,6 @@ class Line:
     row: RunRow | None = None
     said: str = ""
     step: int = 0
-    ended_unix_s: float = 0.0
 
     @property
     def done_ps(self) -> float:
