@@ -14,7 +14,7 @@ from tempermd.campaign.page import write_campaign_page
 from tempermd.campaign.rows import RunCost, RunRow, limits_key
 from tempermd.campaign.table import Line, write_table
 from tempermd.engine import run_tasks
-from tempermd.events import Thresholds, analyse_run, label_of, read_thresholds
+from tempermd.events import Thresholds, analyse_run, read_thresholds
 from tempermd.records import write_record
 from tempermd.report import Summary, summarise, write_report
 
@@ -74,7 +74,7 @@ def _judged(line: Line) -> RunRow | None:
     if line.row is not None or line.state != "stuck":
         return line.row
     return RunRow(
-        label=label_of(line.case),
+        label=line.label,
         outcome="infrastructure_failure",
         reason=line.said,
         verdict="not judged",
@@ -102,11 +102,11 @@ def _details(
     failed = [line for line in lines if line.row is not None and line.row.failed]
     firsts: dict[tuple[str, str], Line] = {}
     for line in sorted(failed, key=lambda line: line.row.lived_ps if line.row else 0.0):
-        label = label_of(line.case)
+        label = line.label
         firsts.setdefault((label.model, label.condition), line)
     chosen = [line for line in firsts.values() if line.row and not line.row.made_up][:most]
     key = limits_key(limits)
-    places = {line.case.id: f"{DETAILS}/{line.case.id}.{key}" for line in chosen}
+    places = {line.id: f"{DETAILS}/{line.id}.{key}" for line in chosen}
     tasks = [
         (campaign.runs / one, campaign.folder / place, limits)
         for one, place in places.items()

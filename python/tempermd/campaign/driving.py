@@ -84,7 +84,7 @@ def run_by_id(folder: Path, run_id: str) -> Taken:
     """Take one run of a campaign, whoever else works on it."""
     campaign = read_campaign(folder)
     lmp.lmp_command()
-    (task,) = tasks_of(campaign, [campaign.case(run_id)])
+    (task,) = tasks_of(campaign, [campaign.run_id(run_id)])
     return take(task)
 
 

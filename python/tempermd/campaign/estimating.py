@@ -66,7 +66,7 @@ def estimate(
     campaign: Campaign, lines: Sequence[Line], slots: int, *, probe: bool = True
 ) -> Estimate:
     """Count the runs of a campaign and estimate what those that are left will cost."""
-    rows = {line.case.id: line.row for line in lines if line.row is not None}
+    rows = {line.id: line.row for line in lines if line.row is not None}
     rates = rates_of(campaign, rows, probe=probe)
     groups: dict[tuple[str, str, str], list[Line]] = {}
     for line in lines:

@@ -56,15 +56,15 @@ class Campaign:
         """Short hash of the limits, by which rows are named."""
         return limits_key(self.limits)
 
-    def case(self, run_id: str) -> Case:
-        """Return the case of a run by its id, or by the beginning of it."""
-        if run_id in self.cases:
-            return self.cases[run_id]
-        found = [one for one in self.cases if one.startswith(run_id)] if run_id else []
+    def run_id(self, given: str) -> str:
+        """Return the id of a run by it, or by the beginning of it."""
+        if given in self.cases:
+            return given
+        found = [one for one in self.cases if one.startswith(given)] if given else []
         if len(found) != 1:
             what = "no run" if not found else f"{len(found)} runs"
-            raise UserError(f"{self.folder}: {what} with an id {run_id!r}; see its table for ids")
-        return self.cases[found[0]]
+            raise UserError(f"{self.folder}: {what} with an id {given!r}; see its table for ids")
+        return found[0]
 
 
 def open_campaign(

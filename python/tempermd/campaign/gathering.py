@@ -46,8 +46,8 @@ def gather(
         fates = {one: row.fate for one, row in _rows(campaign, begun, campaign.key).items()}
     stuck = _unended(campaign, begun - set(rows))
     fates |= {one: "censored" for one, (state, _) in stuck.items() if state == "stuck"}
-    skipped = skipped_runs(campaign.cases.values(), fates, campaign.spec.early_stopping)
-    lines = [_line(case, rows, stuck, skipped) for case in campaign.cases.values()]
+    skipped = skipped_runs(campaign.cases, fates, campaign.spec.early_stopping)
+    lines = [_line(one, case, rows, stuck, skipped) for one, case in campaign.cases.items()]
     return sorted(lines, key=lambda line: line.place)
 
 
@@ -87,17 +87,18 @@ def _unended(campaign: Campaign, begun: Sequence[str] | set[str]) -> dict[str, t
 
 
 def _line(
+    run_id: str,
     case: Case,
     rows: dict[str, RunRow],
     unended: dict[str, tuple[State, str]],
     skipped: dict[str, Settled],
 ) -> Line:
-    if case.id in skipped:
-        settled = skipped[case.id]
+    if run_id in skipped:
+        settled = skipped[run_id]
         said = f"a settled loser after {settled.after} runs, {settled.failed} of them failed"
-        return Line(case, "skipped", None, said)
-    row = rows.get(case.id)
+        return Line(run_id, case, "skipped", None, said)
+    row = rows.get(run_id)
     if row is not None:
-        return Line(case, "failed" if row.failed else "finished", row, row.reason)
-    state, said = unended.get(case.id, ("planned", ""))
-    return Line(case, state, None, said)
+        return Line(run_id, case, "failed" if row.failed else "finished", row, row.reason)
+    state, said = unended.get(run_id, ("planned", ""))
+    return Line(run_id, case, state, None, said)

@@ -10,7 +10,6 @@ from typing import Any
 from tempermd import pages
 from tempermd.campaign.estimating import duration
 from tempermd.campaign.table import STATES, Line
-from tempermd.events import label_of
 from tempermd.pages import Table, number_text
 from tempermd.pages.palette import Palette
 from tempermd.physics import PhysicsRecord, physics_table
@@ -73,14 +72,14 @@ def write_campaign_page(
 
 def _cells(lines: Sequence[Line], summary: Summary) -> dict[str, Any]:
     """Return the matrix: conditions, and for each model a cell for each of them."""
-    conditions = list(dict.fromkeys(label_of(line.case).condition for line in lines))
+    conditions = list(dict.fromkeys(line.label.condition for line in lines))
     known = {(cell.model, cell.condition): cell for cell in summary.survival}
     groups: dict[tuple[str, str], Counter[str]] = {}
     for line in lines:
-        label = label_of(line.case)
+        label = line.label
         groups.setdefault((label.model, label.condition), Counter())[line.state] += 1
     verdicts = {model.name: model for model in summary.models}
-    models = list(dict.fromkeys(label_of(line.case).model for line in lines))
+    models = list(dict.fromkeys(line.label.model for line in lines))
     rows = [
         {
             "name": name,
@@ -190,9 +189,9 @@ def _packed(lines: Sequence[Line], details: Mapping[str, str]) -> dict[str, Any]
 
     runs = []
     for line in lines:
-        label, row = label_of(line.case), line.row
+        label, row = line.label, line.row
         run = {
-            "id": line.case.id,
+            "id": line.id,
             "m": number("models", label.model),
             "s": number("structures", label.structure),
             "c": number("conditions", label.condition),
@@ -205,8 +204,8 @@ def _packed(lines: Sequence[Line], details: Mapping[str, str]) -> dict[str, Any]
             run["said"] = line.said
         if row is not None:
             run |= _of_row(row)
-        if line.case.id in details:
-            run["page"] = details[line.case.id]
+        if line.id in details:
+            run["page"] = details[line.id]
         runs.append(run)
     return {"runs": runs, **{kind: list(found) for kind, found in words.items()}}
 

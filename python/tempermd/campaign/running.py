@@ -25,7 +25,7 @@ def run_one(case: Case, root: Path | str) -> RunResult:
 
 def run_here(
     campaign: Campaign,
-    cases: Iterable[Case] | None = None,
+    ids: Iterable[str] | None = None,
     *,
     workers: int | None = None,
     rows: bool = True,
@@ -35,7 +35,7 @@ def run_here(
     Parameters
     ----------
     campaign : Campaign
-    cases : iterable of Case or None
+    ids : iterable of str or None
         All of the campaign's if None.
     workers : int or None
         Runs at a time; as many as the cores hold if None.
@@ -49,7 +49,7 @@ def run_here(
     """
     lmp.lmp_command()
     count = workers or slots_here(campaign)
-    tasks = tasks_of(campaign, cases, rows=rows)
+    tasks = tasks_of(campaign, ids, rows=rows)
     became: Counter[str] = Counter()
     with driving(campaign.folder):
         for index, taken in run_tasks(take, tasks, workers=count, title="runs"):

@@ -13,7 +13,7 @@ round. (Wald's own (1 - error) / error keeps to the error only nearly.)
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
 from tempermd.campaign.campaign_spec import EarlyStopping
@@ -83,16 +83,16 @@ def cell_of(case: Case) -> Cell:
     return case.model_name, case.structure_name, case.protocol_name, case.temperature_K
 
 
-def cells_of(cases: Iterable[Case]) -> dict[Cell, list[Case]]:
-    """Return the runs of every cell in the order of the plan, which is that of seeds."""
-    found: dict[Cell, list[Case]] = {}
-    for case in cases:
-        found.setdefault(cell_of(case), []).append(case)
+def cells_of(cases: Mapping[str, Case]) -> dict[Cell, list[str]]:
+    """Return the ids of every cell's runs in the order of the plan, which is that of seeds."""
+    found: dict[Cell, list[str]] = {}
+    for one, case in cases.items():
+        found.setdefault(cell_of(case), []).append(one)
     return found
 
 
 def skipped_runs(
-    cases: Iterable[Case], fates: Mapping[str, Fate], rule: EarlyStopping | None
+    cases: Mapping[str, Case], fates: Mapping[str, Fate], rule: EarlyStopping | None
 ) -> dict[str, Settled]:
     """Return the runs that follow the verdict "loser" in their cells, and that verdict.
 
@@ -103,7 +103,7 @@ def skipped_runs(
         return {}
     skipped = {}
     for runs in cells_of(cases).values():
-        settled = settle([fates.get(case.id) for case in runs], rule)
+        settled = settle([fates.get(one) for one in runs], rule)
         if settled.verdict == "loser":
-            skipped |= {case.id: settled for case in runs[settled.after :]}
+            skipped |= dict.fromkeys(runs[settled.after :], settled)
     return skipped

@@ -16,7 +16,7 @@ from tempermd.campaign.gathering import gather
 from tempermd.campaign.rates import Rate, model_key, rates_of
 from tempermd.campaign.stopping import is_stopped
 from tempermd.campaign.table import ENDED, STATES, Line
-from tempermd.events import RunLabel, label_of
+from tempermd.events import RunLabel
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -67,7 +67,7 @@ class Status:
 def status(campaign: Campaign, by: By = "model") -> Status:
     """Look at all runs once; nothing is analysed or changed."""
     lines = gather(campaign, complete=False)
-    rows = {line.case.id: line.row for line in lines if line.row is not None}
+    rows = {line.id: line.row for line in lines if line.row is not None}
     rates = rates_of(campaign, rows, probe=False)
     groups: dict[tuple[str, ...], Group] = {}
     for line in lines:
@@ -86,7 +86,7 @@ def status(campaign: Campaign, by: By = "model") -> Status:
 
 
 def _key(line: Line, by: By) -> tuple[str, ...]:
-    label = label_of(line.case)
+    label = line.label
     return (label.model,) if by == "model" else (label.model, label.condition)
 
 
@@ -120,8 +120,7 @@ def _failures(lines: Sequence[Line]) -> list[str]:
     stopped = [line for line in lines if line.state in ("stuck", "waiting") and line.said]
     told = [f"{_name(row.label)}: {row.failure}" for row in failed[:MOST_FAILURES]]
     return told + [
-        f"{_name(label_of(line.case))}: {line.state}: {line.said}"
-        for line in stopped[:MOST_FAILURES]
+        f"{_name(line.label)}: {line.state}: {line.said}" for line in stopped[:MOST_FAILURES]
     ]
 
 

@@ -6,11 +6,12 @@ import csv
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from tempermd.campaign.rows import RunRow
-from tempermd.events import label_of
+from tempermd.events import RunLabel, label_of
 from tempermd.md import Case
 from tempermd.records import Record, atomic_write, write_record
 
@@ -35,14 +36,20 @@ ENDED = ("finished", "failed")
 class Line:
     """A run and what is known of it; ``row`` is there for those that have ended and count.
 
-    ``step`` is how far a run is that has not ended.
+    ``step`` is how far a run is that has not ended. ``id`` is the case's, which costs a hash.
     """
 
+    id: str
     case: Case
     state: State
     row: RunRow | None = None
     said: str = ""
     step: int = 0
+
+    @cached_property
+    def label(self) -> RunLabel:
+        """Names of the run."""
+        return label_of(self.case)
 
     @property
     def done_ps(self) -> float:
@@ -83,10 +90,9 @@ def write_table(lines: Sequence[Line], folder: Path, key: str) -> Path:
 
 def facts_of(line: Line) -> dict[str, Any]:
     """Return what is known of a run, numbers with six digits: no machine's last bits."""
-    case, row = line.case, line.row
-    label = label_of(case)
+    case, row, label = line.case, line.row, line.label
     return {
-        "id": case.id,
+        "id": line.id,
         "model": label.model,
         "structure": label.structure,
         "protocol": label.protocol,
@@ -110,7 +116,7 @@ def facts_of(line: Line) -> dict[str, Any]:
 def _costs_of(line: Line) -> dict[str, Any]:
     cost = None if line.row is None else line.row.cost
     return {
-        "id": line.case.id,
+        "id": line.id,
         "attempts": None if cost is None else cost.attempts,
         "wall_s": None if cost is None else round(cost.wall_s, 3),
         "core_hours": None if cost is None else _rounded(cost.core_hours),

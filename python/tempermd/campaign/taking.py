@@ -44,25 +44,18 @@ class RunTask:
 
 
 def tasks_of(
-    campaign: Campaign, cases: Iterable[Case] | None = None, *, rows: bool = True
+    campaign: Campaign, ids: Iterable[str] | None = None, *, rows: bool = True
 ) -> list[RunTask]:
     """Return the tasks of some runs of a campaign, of all if none are named."""
     before: dict[str, tuple[str, ...]] = {}
-    if campaign.spec.early_stopping is not None:
-        for runs in cells_of(campaign.cases.values()).values():
-            ids = [case.id for case in runs]
-            before |= {one: tuple(ids[:place]) for place, one in enumerate(ids)}
+    rule = campaign.spec.early_stopping
+    if rule is not None:
+        for runs in cells_of(campaign.cases).values():
+            before |= {one: tuple(runs[:place]) for place, one in enumerate(runs)}
+    folder, resources, limits = campaign.folder.resolve(), campaign.spec.resources, campaign.limits
     return [
-        RunTask(
-            campaign.folder.resolve(),
-            case,
-            campaign.spec.resources,
-            campaign.limits,
-            campaign.spec.early_stopping,
-            before.get(case.id, ()),
-            rows,
-        )
-        for case in (campaign.cases.values() if cases is None else cases)
+        RunTask(folder, campaign.cases[one], resources, limits, rule, before.get(one, ()), rows)
+        for one in (campaign.cases if ids is None else ids)
     ]
 
 

@@ -38,12 +38,12 @@ def work(folder: Path, task: int, of: int, *, workers: int | None = None) -> int
     lmp.lmp_command()
     campaign = read_campaign(folder)
     open_ones = [
-        line.case
+        line.id
         for line in gather(campaign, complete=False)
         if line.state in ("planned", "waiting", "running")
     ]
     in_plan = {one: place for place, one in enumerate(campaign.cases)}
-    open_ones.sort(key=lambda case: in_plan[case.id])
+    open_ones.sort(key=in_plan.__getitem__)
     tasks = tasks_of(campaign, own_order(open_ones, task, of))
     count = workers or max(1, cores_of_job() // campaign.spec.resources.cores)
     late = False
