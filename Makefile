@@ -23,7 +23,7 @@ $(VENV)/installed: $(VENV)/tools $(SOURCES)
 	touch $@
 
 $(VENV)/tested: $(VENV)/installed
-	$(PIP) --no-build-isolation ".[test,xtb,sevennet,nep,gap,tensorboard]"
+	$(PIP) --no-build-isolation ".[test,xtb,sevennet,nep,gap,hpc,tensorboard]"
 	touch $@
 
 # Exit code 2 is a verdict (a model fails in MD), here the demo's very result.

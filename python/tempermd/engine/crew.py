@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import atexit
 import multiprocessing
 import os
 import signal
 import threading
 import time
 import traceback
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from tempermd.records import UserError
 
@@ -25,16 +26,46 @@ Value = TypeVar("Value")
 
 GRACE_S = 5.0
 """How long an interrupted task may take to stop its own children."""
+MAX_DEATHS = 3
+"""A task is given up when its worker has died so often."""
+STOPPED = "stopped"
+"""Failure of a task that was interrupted."""
+DIED = (
+    "a worker process died, perhaps for want of memory; run the command again "
+    "with fewer workers, what is finished is kept"
+)
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a worker sends back: a value, or why there is none."""
+    """What a worker sends back: a value, or why there is none; and how long it took."""
 
     value: Any = None
     failure: str | None = None
     trace: str | None = None
     died: bool = False
+    wall_s: float = 0.0
+
+
+class AnyCrew(Protocol):
+    """What runs tasks, here or on a cluster.
+
+    Attributes
+    ----------
+    count
+        Tasks that run at a time when all is up.
+    cores_per_task
+        Cores of each task; None where the caller shares out ``count`` cores.
+    """
+
+    count: int
+    cores_per_task: int | None
+
+    def submit(self, function: Callable[[Item], Value], item: Item) -> Future[Outcome]:
+        """Hand one task over; a task whose worker dies is run again, at most ``MAX_DEATHS``."""
+
+    def stop(self) -> None:
+        """Interrupt what runs and wait for its end; nothing of it goes on or waits in a queue."""
 
 
 def available_cores() -> int:
@@ -43,7 +74,9 @@ def available_cores() -> int:
 
 
 class Crew:
-    """Worker processes, and the pipe whose end tells them to stop.
+    """Worker processes of this machine, and the pipe whose end tells them to stop.
+
+    A worker that dies costs its own task one try; the others know nothing of it.
 
     Parameters
     ----------
@@ -53,45 +86,101 @@ class Crew:
         Called once in every worker before its first task.
     """
 
+    cores_per_task = None
+
     def __init__(
         self,
         count: int,
         initializer: Callable[..., None] | None = None,
         initargs: tuple[Any, ...] = (),
     ) -> None:
-        context = multiprocessing.get_context("spawn")
+        self.count = count
+        self._context = multiprocessing.get_context("spawn")
         # the pipe ends when it is closed here, and also when this process dies
-        self._lifeline, self._held = context.Pipe(duplex=False)
-        setup = (self._lifeline, initializer, initargs)
-        self._pool = ProcessPoolExecutor(count, context, _start_worker, setup)
+        self._lifeline, self._held = self._context.Pipe(duplex=False)
+        self._initial = (initializer, initargs)
+        self._tasks: SimpleQueue[_Task | None] = SimpleQueue()
+        self._keepers: list[threading.Thread] = []
+        self._stopping = False
+        atexit.register(self.stop)
 
     def submit(self, function: Callable[[Item], Value], item: Item) -> Future[Outcome]:
-        """Hand one task over; where the workers are dead already, its outcome says so."""
-        try:
-            return self._pool.submit(_call, function, item)
-        except BrokenProcessPool as error:
-            future: Future[Outcome] = Future()
-            future.set_exception(error)
-            return future
+        """Hand one task over; a task whose worker dies is run again, at most ``MAX_DEATHS``."""
+        task = _Task(Future(), function, item)
+        self._tasks.put(task)
+        if len(self._keepers) < self.count:
+            keeper = threading.Thread(target=self._keep, daemon=True)
+            self._keepers.append(keeper)
+            keeper.start()
+        return task.future
 
     def stop(self) -> None:
         """Interrupt what runs and wait for its end, at most ``GRACE_S``."""
+        atexit.unregister(self.stop)
         with _undisturbed():
+            self._stopping = True
             self._held.close()
-            self._pool.shutdown(wait=True, cancel_futures=True)
+            for _ in self._keepers:
+                self._tasks.put(None)
+            for keeper in self._keepers:
+                keeper.join()
             self._lifeline.close()
 
+    def _keep(self) -> None:
+        """Feed one worker, in a thread of its own; hire another when it dies."""
+        worker = None
+        while (task := self._tasks.get()) is not None:
+            if not task.future.set_running_or_notify_cancel():
+                continue
+            outcome = Outcome(failure=STOPPED)
+            for _ in range(MAX_DEATHS):
+                if self._stopping:
+                    break
+                if worker is None or not worker.process.is_alive():
+                    worker = _Worker(self._context, self._lifeline, *self._initial)
+                outcome = worker.run(task)
+                if not outcome.died:
+                    break
+            task.future.set_result(outcome)
+        if worker is not None:
+            worker.dismiss()
 
-def outcome_of(future: Future[Outcome]) -> Outcome:
-    """Return what a finished task sent back, or that its worker died."""
-    try:
-        return future.result()
-    except BrokenProcessPool:
-        return Outcome(
-            died=True,
-            failure="a worker process died, perhaps for want of memory; run the command again "
-            "with fewer workers, what is finished is kept",
-        )
+
+@dataclass(frozen=True)
+class _Task:
+    future: Future[Outcome]
+    function: Callable[[Any], Any]
+    item: Any
+
+
+class _Worker:
+    """One process and the pipe to it."""
+
+    def __init__(self, context: Any, lifeline: Connection, *initial: Any) -> None:
+        self.connection, theirs = context.Pipe()
+        self.process = context.Process(target=_work, args=(lifeline, theirs, *initial))
+        self.process.start()
+        theirs.close()
+
+    def run(self, task: _Task) -> Outcome:
+        """Let it do one task; whatever keeps it from that is said in the outcome."""
+        try:
+            self.connection.send((task.function, task.item))
+        except OSError:
+            self.dismiss()
+            return Outcome(failure=DIED, died=True)
+        except Exception as error:  # pickling may raise anything
+            return Outcome(failure=f"{type(error).__name__}: {error}", trace=traceback.format_exc())
+        try:
+            return self.connection.recv()
+        except (EOFError, OSError):
+            self.dismiss()
+            return Outcome(failure=DIED, died=True)
+
+    def dismiss(self) -> None:
+        """Wait for its end; it ends when the pipe does."""
+        self.connection.close()
+        self.process.join()
 
 
 @contextmanager
@@ -107,17 +196,35 @@ def _undisturbed() -> Iterator[None]:
         signal.signal(signal.SIGINT, previous)
 
 
-def _start_worker(
+def _work(
     lifeline: Connection,
+    tasks: Connection,
     initializer: Callable[..., None] | None,
     initargs: tuple[Any, ...],
 ) -> None:
-    """Prepare a worker: one thread each, quiet between tasks, never without its parent."""
+    """Do tasks as they come: one thread each, quiet in between, never without the parent."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for connection in (lifeline, tasks):
+        os.set_inheritable(connection.fileno(), False)
     threading.Thread(target=_watch, args=(lifeline,), daemon=True).start()
     if initializer is not None:
         initializer(*initargs)
+    while True:
+        try:
+            function, item = tasks.recv()
+        except EOFError:
+            return
+        except Exception as error:  # what is sent may not load here
+            tasks.send(Outcome(failure=f"{type(error).__name__}: {error}"))
+            continue
+        outcome = call(function, item)
+        try:
+            tasks.send(outcome)
+        except OSError:
+            return
+        except Exception as error:  # its value cannot be pickled
+            tasks.send(Outcome(failure=f"{type(error).__name__}: {error}"))
 
 
 _ENDING = threading.Event()
@@ -135,23 +242,29 @@ def _watch(lifeline: Connection) -> None:
 
 def _interrupt(number: int, frame: Any) -> None:
     """Raise KeyboardInterrupt once: a second signal must not disturb the cleaning up."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(number, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 
-def _call(function: Callable[[Item], Value], item: Item) -> Outcome:
-    """Run one task; only while it runs does Ctrl-C reach this worker."""
+def call(
+    function: Callable[[Item], Value], item: Item, interrupts: tuple[int, ...] = (signal.SIGINT,)
+) -> Outcome:
+    """Run one task in a worker; only while it runs do these signals reach it."""
+    start_s = time.monotonic()
     try:
-        signal.signal(signal.SIGINT, _interrupt)
+        for number in interrupts:
+            signal.signal(number, _interrupt)
         if _ENDING.is_set():
-            return Outcome(failure="stopped")
-        return Outcome(value=function(item))
+            return Outcome(failure=STOPPED)
+        value = function(item)
+        return Outcome(value=value, wall_s=time.monotonic() - start_s)
     except UserError as error:
         return Outcome(failure=str(error))
     except Exception as error:
         failure = f"{type(error).__name__}: {error}"
         return Outcome(failure=failure, trace=traceback.format_exc())
     except KeyboardInterrupt:
-        return Outcome(failure="stopped")
+        return Outcome(failure=STOPPED)
     finally:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        for number in interrupts:
+            signal.signal(number, signal.SIG_IGN)

@@ -7,13 +7,14 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-from tempermd.engine.crew import Crew, Outcome, available_cores, outcome_of
+from tempermd.engine.crew import AnyCrew, Outcome
+from tempermd.engine.crews import open_crew
+from tempermd.engine.profile import EngineProfile
 from tempermd.engine.progress import progress_bar
 
-MAX_DEATHS = 3
-"""A task is given up when its worker has died so often."""
 TOLD_AFTER_S = 5.0
 """Tasks that took longer are told one by one."""
 
@@ -39,7 +40,8 @@ class GraphTask:
     after_s
         Cost of what follows it and is not known yet.
     greedy
-        Whether it can use several cores: it then gets all that are free when it starts.
+        Whether it can use several cores: it then gets all that are free when it starts; on a
+        cluster it gets those of one task, as every other.
     """
 
     key: str
@@ -71,6 +73,8 @@ def run_graph(
     more: More | None = None,
     workers: int | None = None,
     title: str = "tasks",
+    profile: EngineProfile | None = None,
+    scratch: Path | None = None,
 ) -> GraphResult:
     """Run tasks in worker processes, each as soon as all that it needs is done.
 
@@ -88,39 +92,38 @@ def run_graph(
         known from now on.
     workers
         Cores in use at a time; all if None.
+    profile, scratch
+        Where the workers are, and where such an engine keeps its logs, see ``open_crew``.
     """
-    return _Run(function, more, workers or available_cores(), title).run(tasks)
+    return _Run(function, more, title).run(
+        tasks, lambda: open_crew(profile, workers, scratch=scratch)
+    )
 
 
 class _Run:
     """One run of a graph: what waits, what runs, and how long the rest will take."""
 
-    def __init__(
-        self, function: Callable[..., Any], more: More | None, workers: int, title: str
-    ) -> None:
-        self.function, self.more, self.workers, self.title = function, more, workers, title
+    def __init__(self, function: Callable[..., Any], more: More | None, title: str) -> None:
+        self.function, self.more, self.title = function, more, title
         self.tasks: dict[str, GraphTask] = {}
         self.waiting: set[str] = set()
         self.running: dict[Future[Outcome], tuple[GraphTask, int, float]] = {}
-        self.deaths: dict[str, int] = defaultdict(int)
         self.result = GraphResult()
         self.priority: dict[str, float] = {}
         self.spent: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
 
-    def run(self, tasks: Iterable[GraphTask]) -> GraphResult:
+    def run(self, tasks: Iterable[GraphTask], hire: Callable[[], AnyCrew]) -> GraphResult:
         self._add(tasks)
         if not self.tasks:
             return self.result
-        crew = Crew(self.workers)
+        crew = hire()
+        self.workers = crew.count
         try:
             with progress_bar(rates=True) as self.progress:
                 self.bar = self.progress.add_task(self.title, total=len(self.tasks), rate="")
                 while self._start(crew) or self.running:
                     for future in wait(self.running, return_when=FIRST_COMPLETED).done:
-                        died = self._finish(future)
-                        if died:
-                            crew = self._renew(crew)
-                            break
+                        self._finish(future)
         finally:
             crew.stop()
         self.result.not_started = sorted(self.waiting)
@@ -157,7 +160,7 @@ class _Run:
         estimated, taken = self.spent[task.group]
         return task.cost_s * (taken / estimated if estimated else 1.0)
 
-    def _start(self, crew: Crew) -> bool:
+    def _start(self, crew: AnyCrew) -> bool:
         """Start what is ready while cores are free; tell whether anything was started."""
         busy = {task.key for task, _, _ in self.running.values()}
         open_keys = self.waiting | busy | set(self.result.failures)
@@ -169,59 +172,32 @@ class _Run:
             if free < 1:
                 break
             task = self.tasks[key]
-            cores = free if task.greedy else 1
-            future = crew.submit(self.function, (task.item, cores))
-            self.running[future] = (task, cores, time.monotonic())
+            taken = free if task.greedy and crew.cores_per_task is None else 1
+            future = crew.submit(self.function, (task.item, crew.cores_per_task or taken))
+            self.running[future] = (task, taken, time.monotonic())
             self.waiting.discard(key)
-            free -= cores
+            free -= taken
             started = True
         self._show()
         return started
 
-    def _finish(self, future: Future[Outcome]) -> bool:
-        """Take a finished task's outcome in; tell whether its worker died."""
-        outcome = outcome_of(future)
-        task, cores, start_s = self.running.pop(future)
-        if outcome.died:
-            self._died(task, outcome)
-            return True
-        taken_s = time.monotonic() - start_s
+    def _finish(self, future: Future[Outcome]) -> None:
+        """Take a finished task's outcome in."""
+        outcome = future.result()
+        task, cores, _ = self.running.pop(future)
         if outcome.failure is not None:
             self.result.failures[task.key] = outcome.failure
             self._say(f"{task.title}: FAILED: {outcome.failure}")
         else:
             self.result.done += 1
             totals = self.spent[task.group]
-            totals[0], totals[1] = totals[0] + task.cost_s, totals[1] + taken_s * cores
-            if taken_s > TOLD_AFTER_S:
-                self._say(f"{task.title}: {taken_s:.0f} s")
+            totals[0] += task.cost_s
+            totals[1] += outcome.wall_s * cores
+            if outcome.wall_s > TOLD_AFTER_S:
+                self._say(f"{task.title}: {outcome.wall_s:.0f} s")
         self.progress.advance(self.bar)
-        if self.more is not None:
+        if self.more is not None and not outcome.died:
             self._add(self.more(task.key, outcome.value))
-        return False
-
-    def _died(self, task: GraphTask, outcome: Outcome) -> None:
-        self.deaths[task.key] += 1
-        if self.deaths[task.key] < MAX_DEATHS:
-            self.waiting.add(task.key)
-            return
-        self.result.failures[task.key] = str(outcome.failure)
-        self.progress.advance(self.bar)
-        self._say(f"{task.title}: FAILED: {outcome.failure}")
-
-    def _renew(self, crew: Crew) -> Crew:
-        """A dead worker breaks its whole crew: what ran is taken up by a new one."""
-        for future in list(self.running):
-            outcome = outcome_of(future)
-            task, _, _ = self.running[future]
-            if outcome.died:
-                del self.running[future]
-                self._died(task, outcome)
-            else:
-                self._finish(future)
-        crew.stop()
-        self._prioritise()
-        return Crew(self.workers)
 
     def _say(self, text: str) -> None:
         ended = self.result.done + len(self.result.failures)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from contextlib import closing
+from pathlib import Path
 
-from tempermd.engine.crew import Crew, Item, Outcome, Value, available_cores, outcome_of
+from tempermd.engine.crew import Item, Outcome, Value
+from tempermd.engine.crews import open_crew
+from tempermd.engine.profile import EngineProfile
 from tempermd.records import UserError
 
 _END = object()
@@ -18,12 +20,14 @@ def stream_tasks(
     *,
     on_death: Callable[[Item], Value],
     workers: int | None = None,
+    profile: EngineProfile | None = None,
+    scratch: Path | None = None,
 ) -> Iterator[Value]:
     """Call ``function`` on every item in worker processes, taking items as workers need them.
 
-    At most two items per worker are taken and not finished at any time. When a worker dies,
-    the tasks that were under way are run again, each alone: those that kill their worker again
-    are the cause, and only these are lost.
+    At most two items per worker are taken and not finished at any time. A task whose worker
+    dies is run again by another; those that kill every worker are the cause, and only these
+    are lost.
 
     Parameters
     ----------
@@ -35,6 +39,8 @@ def stream_tasks(
         Gives the value of an item that kills its worker.
     workers
         Processes, each with one thread by default; all cores if None.
+    profile, scratch
+        Where the workers are, and where such an engine keeps its logs, see ``open_crew``.
 
     Yields
     ------
@@ -47,32 +53,11 @@ def stream_tasks(
         As soon as a task fails; what may fail without harm is for ``function`` to catch.
     """
     waiting = iter(items)
-    while True:
-        suspects = []
-        with closing(_run(function, waiting, workers or available_cores())) as results:
-            for item, outcome in results:
-                if outcome.died:
-                    suspects.append(item)
-                else:
-                    yield _value(outcome)
-        if not suspects:
-            return
-        for suspect in suspects:
-            with closing(_run(function, iter([suspect]), 1)) as results:
-                for item, outcome in results:
-                    yield on_death(item) if outcome.died else _value(outcome)
-
-
-def _run(
-    function: Callable[[Item], Value], waiting: Iterator[Item], count: int
-) -> Iterator[tuple[Item, Outcome]]:
-    """Run what is waiting until nothing is left or a worker dies; then all is handed back."""
-    crew = Crew(count)
+    crew = open_crew(profile, workers, scratch=scratch)
     under_way: dict[Future[Outcome], Item] = {}
-    broken = False
     try:
         while True:
-            while not broken and len(under_way) < 2 * count:
+            while len(under_way) < 2 * crew.count:
                 item = next(waiting, _END)
                 if item is _END:
                     break
@@ -80,9 +65,8 @@ def _run(
             if not under_way:
                 return
             for future in wait(under_way, return_when=FIRST_COMPLETED).done:
-                outcome = outcome_of(future)
-                broken = broken or outcome.died
-                yield under_way.pop(future), outcome
+                item, outcome = under_way.pop(future), future.result()
+                yield on_death(item) if outcome.died else _value(outcome)
     finally:
         crew.stop()
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, as_completed
+from pathlib import Path
 from typing import Any
 
-from tempermd.engine.crew import Crew, Item, Outcome, Value, available_cores, outcome_of
+from tempermd.engine.crew import Item, Outcome, Value
+from tempermd.engine.crews import open_crew
+from tempermd.engine.profile import EngineProfile
 from tempermd.engine.progress import progress_bar
 from tempermd.records import UserError
 
@@ -32,8 +35,10 @@ def run_tasks(
     title: str = "tasks",
     initializer: Callable[..., None] | None = None,
     initargs: tuple[Any, ...] = (),
+    profile: EngineProfile | None = None,
+    scratch: Path | None = None,
 ) -> Iterator[tuple[int, Value]]:
-    """Call ``function`` on every item in worker processes.
+    """Call ``function`` on every item in worker processes, here or on a cluster.
 
     Every task runs even if others fail. Closing the iterator, or Ctrl-C, stops the
     running tasks by KeyboardInterrupt, so that they can end their own children.
@@ -48,6 +53,8 @@ def run_tasks(
         Stands before the progress bar on stderr and before the message of a failure.
     initializer, initargs
         Called once in every worker before its first task.
+    profile, scratch
+        Where the workers are, and where such an engine keeps its logs, see ``open_crew``.
 
     Yields
     ------
@@ -62,8 +69,8 @@ def run_tasks(
     items = list(items)
     if not items:
         return
-    count = max(1, min(workers or available_cores(), len(items)))
-    crew = Crew(count, initializer, initargs)
+    count = min(workers, len(items)) if workers else None
+    crew = open_crew(profile, count, initializer=initializer, initargs=initargs, scratch=scratch)
     failures: dict[int, str] = {}
     try:
         futures = {crew.submit(function, item): index for index, item in enumerate(items)}
@@ -83,7 +90,7 @@ def _finished(futures: dict[Future[Outcome], int], title: str) -> Iterator[tuple
     with progress_bar() as progress:
         bar = progress.add_task(title, total=len(futures))
         for future in as_completed(futures):
-            outcome = outcome_of(future)
+            outcome = future.result()
             progress.advance(bar)
             if outcome.trace:
                 progress.console.print(outcome.trace, markup=False, highlight=False)
