@@ -2,45 +2,23 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
+from typing import Any
 
-from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
+from pydantic import Field, model_validator
 
+from tempermd import engine
 from tempermd.campaign.spec import RobustnessSpec
-from tempermd.records import Spec, read_spec
+from tempermd.engine import EngineProfile, read_profile
+from tempermd.records import Spec, parse_spec, read_spec
 
-WALLTIME = re.compile(r"(?:(\d+)-)?(\d+):([0-5]\d):([0-5]\d)")
 
+class Resources(engine.Resources):
+    """What each run gets, and how long a job that works on runs may last."""
 
-class Resources(Spec):
-    """What each run gets, and what a job that works on runs asks its scheduler for."""
-
-    ranks: PositiveInt = Field(1, description="MPI processes of a run")
-    threads: PositiveInt = Field(1, description="of each rank")
-    gpus: int = Field(0, ge=0, description="of a run")
-    walltime: str | None = Field(None, description="of a job: [DAYS-]HOURS:MINUTES:SECONDS")
-    memory_GB: PositiveFloat | None = Field(None, description="of a run")
-
-    @field_validator("walltime")
-    @classmethod
-    def _is_a_time(cls, value: str | None) -> str | None:
-        if value is not None and not WALLTIME.fullmatch(value):
-            raise ValueError("expected a time like '04:00:00' or '1-00:00:00'")
-        return value
-
-    @property
-    def cores(self) -> int:
-        """Cores of one run."""
-        return self.ranks * self.threads
-
-    @property
-    def walltime_s(self) -> int | None:
-        """Length of a job in seconds."""
-        if self.walltime is None:
-            return None
-        days, hours, minutes, seconds = WALLTIME.fullmatch(self.walltime).groups()
-        return ((int(days or 0) * 24 + int(hours)) * 60 + int(minutes)) * 60 + int(seconds)
+    walltime: str | int | None = Field(
+        None, description="of a job, instead of the engine's: HH:MM:SS or minutes"
+    )
 
 
 class EarlyStopping(Spec):
@@ -71,6 +49,17 @@ class CampaignSpec(RobustnessSpec):
     engine: str = "local"
     thresholds: str | None = Field(None, description="TOML of limits; the shipped ones if none")
     early_stopping: EarlyStopping | None = None
+
+    def profile(self) -> EngineProfile:
+        """Return the engine's profile with what a run of this campaign needs."""
+        own: dict[str, Any] = {
+            "cores_per_task": self.resources.cores,
+            "gpus_per_task": self.resources.gpus,
+        }
+        if self.resources.walltime is not None:
+            own["walltime"] = self.resources.walltime
+        known = read_profile(self.engine).model_dump(exclude_none=True)
+        return parse_spec(known | own, EngineProfile, f"engine '{self.engine}' with [resources]")
 
 
 def read_campaign_spec(path: Path | str) -> CampaignSpec:

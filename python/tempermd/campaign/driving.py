@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 
 from tempermd import lmp
@@ -10,10 +11,12 @@ from tempermd.campaign.campaign_spec import CampaignSpec, read_campaign_spec
 from tempermd.campaign.estimating import estimate, plan_text
 from tempermd.campaign.folder import PLAN, SPEC, Campaign, open_campaign, read_campaign
 from tempermd.campaign.gathering import gather
-from tempermd.campaign.running import run_here, slots_here
+from tempermd.campaign.running import run_here, slots_of
 from tempermd.campaign.stopping import MARK, StopRecord, go_on, is_stopped, stop
+from tempermd.campaign.submitting import cancel_jobs, submit, write_script
 from tempermd.campaign.table import Line
 from tempermd.campaign.taking import Taken, take, tasks_of
+from tempermd.engine import EngineProfile
 from tempermd.records import UserError, read_record, read_spec
 
 MORE = ("running", "waiting", "planned")
@@ -40,33 +43,72 @@ def planned(given: Path, output: Path | None = None, *, probe: bool = True) -> s
     """Plan a campaign, and say what it would run and cost."""
     campaign = opened(given, output)
     lines = gather(campaign, complete=False)
-    return plan_text(estimate(campaign, lines, slots_here(campaign), probe=probe))
+    slots = slots_of(campaign.spec.profile())
+    return plan_text(estimate(campaign, lines, slots, probe=probe))
+
+
+@dataclass(frozen=True)
+class Driven:
+    """What came of driving a campaign: in words, and how many runs are still to do."""
+
+    folder: Path
+    said: str
+    open_runs: int
+    queued: bool = False
 
 
 def drive(
-    given: Path, output: Path | None = None, *, workers: int | None = None, again: bool = False
-) -> tuple[Path, str, int]:
-    """Run what has not ended; a campaign that is stopped must be resumed instead.
+    given: Path,
+    output: Path | None = None,
+    *,
+    workers: int | None = None,
+    again: bool = False,
+    dry_run: bool = False,
+) -> Driven:
+    """Run what has not ended on the campaign's engine; what is stopped must be resumed instead.
 
-    Returns
-    -------
-    (folder, sentence, open)
-        What has become of its runs in words, and how many are still to do.
+    Parameters
+    ----------
+    workers : int or None
+        Runs at a time; as many as the engine has room for if None.
+    again : bool
+        Whether to try what is stuck once more.
+    dry_run : bool
+        Write an array's script only.
     """
     folder = folder_of(given, output)
     if is_stopped(folder):
         by = read_record(folder / MARK, StopRecord).by
         raise UserError(f"{folder}: stopped by {by}; `tempermd campaign resume` goes on with it")
-    lmp.lmp_command()
     campaign = opened(given, output)
-    run_here(campaign, workers=workers)
-    sentence, open_runs = summed_up(gather(campaign, complete=False))
-    return folder, sentence, open_runs
+    if again:
+        release_stuck(campaign)
+    profile = campaign.spec.profile()
+    if profile.kind == "slurm_array":
+        return _submit(campaign, profile, dry_run)
+    if dry_run:
+        raise UserError(f"--dry-run writes an array's script, but this engine is {profile.kind}")
+    run_here(campaign, workers=workers, profile=profile)
+    return Driven(folder, *summed_up(gather(campaign, complete=False)))
+
+
+def _submit(campaign: Campaign, profile: EngineProfile, dry_run: bool) -> Driven:
+    said, open_runs = summed_up(gather(campaign, complete=False))
+    if dry_run:
+        script = write_script(campaign, profile, max(1, open_runs))
+        return Driven(campaign.folder, f"{said}; {script} is written", open_runs, queued=True)
+    if not open_runs:
+        return Driven(campaign.folder, said, 0)
+    return Driven(campaign.folder, submit(campaign, profile, open_runs), open_runs, queued=True)
+
+
+def release_stuck(campaign: Campaign) -> None:
+    """Let runs that made no progress be tried again."""
 
 
 def resume(
     given: Path, output: Path | None = None, *, workers: int | None = None, again: bool = False
-) -> tuple[Path, str, int]:
+) -> Driven:
     """Take the mark of a stop away and run on."""
     go_on(folder_of(given, output))
     return drive(given, output, workers=workers, again=again)
@@ -76,8 +118,9 @@ def halt(given: Path) -> str:
     """Stop a campaign, and say what was told to end."""
     folder = folder_of(given)
     read_campaign(folder)
-    interrupted = stop(folder)
-    return f"{folder} is marked to stop; {interrupted} drivers here were interrupted"
+    interrupted, cancelled = stop(folder), cancel_jobs(folder)
+    here = f"{interrupted} driver{'s' * (interrupted != 1)} interrupted"
+    return f"{folder} is marked to stop; {here}, {cancelled} jobs cancelled"
 
 
 def run_by_id(folder: Path, run_id: str) -> Taken:

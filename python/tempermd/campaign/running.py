@@ -13,9 +13,13 @@ from tempermd.campaign.folder import Campaign, open_campaign
 from tempermd.campaign.judging import collect, exit_code
 from tempermd.campaign.spec import RobustnessSpec
 from tempermd.campaign.stopping import driving
+from tempermd.campaign.submitting import array_slots
 from tempermd.campaign.taking import Taken, take, tasks_of
-from tempermd.engine import available_cores, run_tasks
+from tempermd.engine import EngineProfile, available_cores, run_tasks
 from tempermd.md import Case, RunResult
+
+SCRATCH = "engine"
+"""Folder of the engine's own logs."""
 
 
 def run_one(case: Case, root: Path | str) -> RunResult:
@@ -28,9 +32,11 @@ def run_here(
     ids: Iterable[str] | None = None,
     *,
     workers: int | None = None,
+    profile: EngineProfile | None = None,
     rows: bool = True,
+    pinned: bool = True,
 ) -> Counter[str]:
-    """Run what has not ended, on this machine's cores; tell at once what did not end well.
+    """Run what has not ended, driven from here; tell at once what did not end well.
 
     Parameters
     ----------
@@ -39,28 +45,41 @@ def run_here(
         All of the campaign's if None.
     workers : int or None
         Runs at a time; as many as the cores hold if None.
+    profile : EngineProfile or None
+        Where; the campaign's engine if None.
     rows : bool
         Whether to analyse each run at once.
+    pinned : bool
+        Whether each run has cores of its own; without, runs share what there is.
 
     Returns
     -------
     Counter
         How many runs became what.
     """
-    lmp.lmp_command()
-    count = workers or slots_here(campaign)
-    tasks = tasks_of(campaign, ids, rows=rows)
+    profile = profile or campaign.spec.profile()
+    if profile.kind == "local":
+        lmp.lmp_command()
+        fit = profile.slots_per_node(available_cores())
+        pinned = pinned and (workers or fit) <= fit
+    tasks = tasks_of(campaign, ids, rows=rows, pinned=pinned)
     became: Counter[str] = Counter()
+    engine = {"workers": workers, "profile": profile, "scratch": campaign.folder / SCRATCH}
     with driving(campaign.folder):
-        for index, taken in run_tasks(take, tasks, workers=count, title="runs"):
+        for index, taken in run_tasks(take, tasks, title="runs", **engine):
             became[taken.what] += 1
             tell(tasks[index].case, taken)
     return became
 
 
-def slots_here(campaign: Campaign) -> int:
-    """Return how many runs this machine's cores hold at a time."""
-    return max(1, available_cores() // campaign.spec.resources.cores)
+def slots_of(profile: EngineProfile) -> int:
+    """Return how many runs an engine has going at a time at most."""
+    if profile.kind == "local":
+        return profile.slots_per_node(available_cores())
+    if profile.kind == "slurm_array":
+        return array_slots(profile) * (profile.max_running or 1)
+    cores = profile.cores_per_node or profile.cores_per_task
+    return profile.slots_per_node(cores) * profile.nodes * profile.max_blocks
 
 
 def tell(case: Case, taken: Taken) -> None:
@@ -107,4 +126,9 @@ def run_cases(
 ) -> None:
     """Run all cases of a spec below ``output``, to be analysed together afterwards."""
     lmp.lmp_command()
-    run_here(open_campaign(spec, output, thresholds=thresholds), workers=workers, rows=False)
+    run_here(
+        open_campaign(spec, output, thresholds=thresholds),
+        workers=workers,
+        rows=False,
+        pinned=False,
+    )

@@ -31,7 +31,7 @@ class RunTask:
     """All that a worker needs to know to take a run; picklable.
 
     ``before`` are the runs of the same cell that come before this one in the plan. Without
-    ``rows`` what ran is analysed later.
+    ``rows`` what ran is analysed later, without ``pinned`` it shares the cores with others.
     """
 
     folder: Path
@@ -41,10 +41,15 @@ class RunTask:
     rule: EarlyStopping | None
     before: tuple[str, ...]
     rows: bool = True
+    pinned: bool = True
 
 
 def tasks_of(
-    campaign: Campaign, ids: Iterable[str] | None = None, *, rows: bool = True
+    campaign: Campaign,
+    ids: Iterable[str] | None = None,
+    *,
+    rows: bool = True,
+    pinned: bool = True,
 ) -> list[RunTask]:
     """Return the tasks of some runs of a campaign, of all if none are named."""
     before: dict[str, tuple[str, ...]] = {}
@@ -54,7 +59,16 @@ def tasks_of(
             before |= {one: tuple(runs[:place]) for place, one in enumerate(runs)}
     folder, resources, limits = campaign.folder.resolve(), campaign.spec.resources, campaign.limits
     return [
-        RunTask(folder, campaign.cases[one], resources, limits, rule, before.get(one, ()), rows)
+        RunTask(
+            folder,
+            campaign.cases[one],
+            resources,
+            limits,
+            rule,
+            before.get(one, ()),
+            rows,
+            pinned,
+        )
         for one in (campaign.cases if ids is None else ids)
     ]
 

@@ -12,9 +12,9 @@ from tempermd.campaign.folder import read_campaign
 from tempermd.campaign.gathering import gather
 from tempermd.campaign.running import tell
 from tempermd.campaign.taking import take, tasks_of
-from tempermd.engine import available_cores, run_tasks
+from tempermd.engine import MORE_TO_DO, available_cores, run_tasks
 
-DONE, MORE_TO_DO = 0, 75
+DONE = 0
 Thing = TypeVar("Thing")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -42,6 +42,9 @@ def run(
     output: Output = None,
     workers: Workers = None,
     again: Again = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Write the script of a Slurm array only.")
+    ] = False,
 ) -> None:
     """Run what has not ended; the same command goes on. Exit code 1 when runs are left.
 
@@ -49,7 +52,7 @@ def run(
     """
     from tempermd import campaign
 
-    _ended(campaign.drive(spec, output, workers=workers, again=again))
+    _ended(campaign.drive(spec, output, workers=workers, again=again, dry_run=dry_run))
 
 
 @campaign_app.command()
@@ -68,11 +71,10 @@ def resume(
     _ended(campaign.resume(spec, output, workers=workers, again=again))
 
 
-def _ended(driven: tuple[Path, str, int]) -> None:
-    folder, sentence, open_runs = driven
-    print(sentence, file=sys.stderr)
-    print(folder)
-    raise typer.Exit(1 if open_runs else 0)
+def _ended(driven: Any) -> None:
+    print(driven.said, file=sys.stderr)
+    print(driven.folder)
+    raise typer.Exit(1 if driven.open_runs and not driven.queued else 0)
 
 
 @campaign_app.command()
