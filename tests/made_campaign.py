@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
-from tempermd.campaign import Campaign, RobustnessSpec, open_campaign
+from tempermd.campaign import Campaign, CampaignSpec, open_campaign
 from tempermd.campaign.rows import RowEvent, RunCost, RunRow, row_path
 from tempermd.events import label_of
 from tempermd.md import Case
@@ -103,4 +103,4 @@ def open_made_campaign(
         "ramp_ps": 2.0,
         "hold_ps": 6.0,
     }
-    return open_campaign(RobustnessSpec.model_validate(spec | changes), folder)
+    return open_campaign(CampaignSpec.model_validate(spec | changes), folder)

@@ -129,7 +129,8 @@ def plan_text(found: Estimate) -> str:
     runs, left = sum(line.runs for line in found.lines), sum(line.left for line in found.lines)
     text = aligned([head, *body])
     steps = sum(line.steps for line in found.lines)
-    text += f"\n{runs} runs, {left} of them left; {steps:,} steps in all".replace(",", "\u2009")
+    in_all = f"{steps:,}".replace(",", " ")
+    text += f"\n{runs} runs, {left} of them left; {in_all} steps in all"
     return "\n".join([text, *_known_from(found), _left(found)])
 
 
