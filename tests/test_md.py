@@ -335,14 +335,14 @@ def test_a_truncated_model_file_is_not_blamed_on_physics(tmp_path: Path) -> None
 
 
 def test_one_attempt_publishes_first_and_its_result_stands(root: Path, tmp_path: Path) -> None:
-    from tempermd.md import _publish
+    from tempermd.md.running import publish
     from tempermd.records import write_record
 
     result = md.read_result(root / lcbop_case().id)
     for number in (1, 2):
         mine = result.model_copy(update={"attempt": f"attempt-00{number}"})
         write_record(tmp_path / f"{number}.json", mine)
-        published = _publish(tmp_path / f"{number}.json", tmp_path / "result.json")
+        published = publish(tmp_path / f"{number}.json", tmp_path / "result.json")
         assert published.attempt == "attempt-001"
 
 
