@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from tempermd import lmp
+from tempermd import lmp, md
 from tempermd.campaign.campaign_spec import CampaignSpec, read_campaign_spec
 from tempermd.campaign.estimating import estimate, plan_text
 from tempermd.campaign.folder import PLAN, SPEC, Campaign, open_campaign, read_campaign
@@ -104,6 +104,9 @@ def _submit(campaign: Campaign, profile: EngineProfile, dry_run: bool) -> Driven
 
 def release_stuck(campaign: Campaign) -> None:
     """Let runs that made no progress be tried again."""
+    for line in gather(campaign, complete=False):
+        if line.state == "stuck":
+            md.release(campaign.runs / line.id)
 
 
 def resume(

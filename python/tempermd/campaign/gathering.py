@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from pathlib import Path
 
 from tempermd import md
@@ -15,6 +14,9 @@ from tempermd.campaign.table import Line, State
 from tempermd.engine import run_tasks
 from tempermd.events import Thresholds
 from tempermd.md import Case
+
+Unended = tuple[State, str, int]
+"""State of a run without a row, why it is no further, and its step."""
 
 
 def gather(
@@ -44,10 +46,10 @@ def gather(
     fates = {one: row.fate for one, row in rows.items()}
     if campaign.spec.early_stopping is not None and key != campaign.key:
         fates = {one: row.fate for one, row in _rows(campaign, begun, campaign.key).items()}
-    stuck = _unended(campaign, begun - set(rows))
-    fates |= {one: "censored" for one, (state, _) in stuck.items() if state == "stuck"}
+    unended = _unended(campaign, begun - set(rows))
+    fates |= {one: "censored" for one, (state, *_) in unended.items() if state == "stuck"}
     skipped = skipped_runs(campaign.cases, fates, campaign.spec.early_stopping)
-    lines = [_line(one, case, rows, stuck, skipped) for one, case in campaign.cases.items()]
+    lines = [_line(one, case, rows, unended, skipped) for one, case in campaign.cases.items()]
     return sorted(lines, key=lambda line: line.place)
 
 
@@ -81,7 +83,7 @@ def _make_row(task: tuple[Path, Thresholds, int]) -> RunRow | None:
     return make_row(run, limits, cores)
 
 
-def _unended(campaign: Campaign, begun: Sequence[str] | set[str]) -> dict[str, tuple[State, str]]:
+def _unended(campaign: Campaign, begun: set[str]) -> dict[str, Unended]:
     """Return how far runs without a row are, and why they are no further."""
     return {one: state_of(campaign.runs / one) for one in campaign.cases if one in begun}
 
@@ -90,7 +92,7 @@ def _line(
     run_id: str,
     case: Case,
     rows: dict[str, RunRow],
-    unended: dict[str, tuple[State, str]],
+    unended: dict[str, Unended],
     skipped: dict[str, Settled],
 ) -> Line:
     if run_id in skipped:
@@ -100,5 +102,5 @@ def _line(
     row = rows.get(run_id)
     if row is not None:
         return Line(run_id, case, "failed" if row.failed else "finished", row, row.reason)
-    state, said = unended.get(run_id, ("planned", ""))
-    return Line(run_id, case, state, None, said)
+    state, said, step = unended.get(run_id, ("planned", "", 0))
+    return Line(run_id, case, state, None, said, step)

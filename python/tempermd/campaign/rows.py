@@ -161,7 +161,7 @@ def _cost(result: RunResult, n_atoms: int, cores: int) -> RunCost:
         wall_s=result.wall_s,
         core_hours=result.wall_s * cores / 3600,
         atom_steps_per_s=n_atoms * steps / result.wall_s if result.wall_s > 0 else None,
-        attempts=int(result.attempt.rpartition("-")[2]),
+        attempts=result.attempts,
         attempt=result.attempt,
         judged_unix_s=time.time(),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from tempermd import lmp, md
@@ -14,12 +14,14 @@ from tempermd.campaign.judging import collect, exit_code
 from tempermd.campaign.spec import RobustnessSpec
 from tempermd.campaign.stopping import driving
 from tempermd.campaign.submitting import array_slots
-from tempermd.campaign.taking import Taken, take, tasks_of
+from tempermd.campaign.taking import RunTask, Taken, What, take, tasks_of
 from tempermd.engine import EngineProfile, available_cores, run_tasks
 from tempermd.md import Case, RunResult
 
 SCRATCH = "engine"
 """Folder of the engine's own logs."""
+MOST_ROUNDS = 20
+"""So often runs that a machine or a job's end has stopped are taken up again."""
 
 
 def run_one(case: Case, root: Path | str) -> RunResult:
@@ -63,13 +65,30 @@ def run_here(
         fit = profile.slots_per_node(available_cores())
         pinned = pinned and (workers or fit) <= fit
     tasks = tasks_of(campaign, ids, rows=rows, pinned=pinned)
+    again = {"broken"} | ({"late"} if profile.kind == "parsl" else set())
     became: Counter[str] = Counter()
-    engine = {"workers": workers, "profile": profile, "scratch": campaign.folder / SCRATCH}
     with driving(campaign.folder):
-        for index, taken in run_tasks(take, tasks, title="runs", **engine):
-            became[taken.what] += 1
-            tell(tasks[index].case, taken)
+        for _ in range(MOST_ROUNDS if rows else 1):
+            ended = _round(tasks, profile, workers, campaign.folder / SCRATCH)
+            left = [task for task, what in zip(tasks, ended, strict=True) if what in again]
+            became.update(what for what in ended if what not in again)
+            if not left:
+                return became
+            tasks = left
+    became["left"] = len(tasks)
     return became
+
+
+def _round(
+    tasks: Sequence[RunTask], profile: EngineProfile, workers: int | None, scratch: Path
+) -> list[What]:
+    """Take each run once, and return what became of it."""
+    engine = {"workers": workers, "profile": profile, "scratch": scratch}
+    found: dict[int, What] = {}
+    for index, taken in run_tasks(take, tasks, title="runs", **engine):
+        found[index] = taken.what
+        tell(tasks[index].case, taken)
+    return [found[index] for index in range(len(tasks))]
 
 
 def slots_of(profile: EngineProfile) -> int:
@@ -84,7 +103,7 @@ def slots_of(profile: EngineProfile) -> int:
 
 def tell(case: Case, taken: Taken) -> None:
     """Say on stderr at once what did not finish."""
-    if taken.what == "broken":
+    if taken.what in ("broken", "stuck"):
         _say(case, f"infrastructure failure: {taken.said}")
     elif taken.what == "ended" and taken.said:
         _say(case, f"model failure: {taken.said}")

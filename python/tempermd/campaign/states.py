@@ -8,11 +8,10 @@ from tempermd import md
 from tempermd.campaign.table import State
 
 
-def state_of(run: Path) -> tuple[State, str]:
-    """Return a run's state and, where something stopped it, why."""
-    result = md.read_result(run)
-    if result is None:
-        return ("running" if any(run.glob("attempt-*")) else "planned"), ""
-    if result.outcome == "infrastructure_failure":
-        return "waiting", result.reason
-    return "waiting", "it has ended and is not analysed yet"
+def state_of(run: Path) -> tuple[State, str, int]:
+    """Return a run's state, why it is no further, and the step that is safe."""
+    found = md.state_of(run)
+    if found.state == "model_failure":
+        return "failed", found.reason, found.step
+    said = found.reason if found.state in ("waiting", "stuck", "finished") else ""
+    return found.state, said, found.step

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import ClassVar
 
+from tempermd.md.owner import Owner, this_process
 from tempermd.records import Record, UserError, read_record, write_record
 
 MARK = "stop.json"
@@ -25,13 +25,11 @@ class StopRecord(Record):
 
 
 class DriverRecord(Record):
-    """A process that drives a campaign; ``began`` tells it from a later one with its number."""
+    """A process that drives a campaign."""
 
     format_name: ClassVar[str] = "tempermd-driver"
 
-    host: str
-    pid: int
-    began: int
+    owner: Owner
 
 
 def is_stopped(folder: Path) -> bool:
@@ -47,13 +45,13 @@ def stop(folder: Path) -> int:
     int
         How many drivers were interrupted.
     """
-    write_record(folder / MARK, StopRecord(by=f"process {os.getpid()} on {socket.gethostname()}"))
+    write_record(folder / MARK, StopRecord(by=str(this_process())))
     interrupted = 0
     for path in sorted((folder / DRIVERS).glob("*.json")):
         with suppress(UserError, ProcessLookupError):  # it has ended meanwhile
-            driver = read_record(path, DriverRecord)
-            if driver.host == socket.gethostname() and began(driver.pid) == driver.began:
-                os.kill(driver.pid, signal.SIGINT)
+            owner = read_record(path, DriverRecord).owner
+            if owner.is_dead() is False:
+                os.kill(owner.pid, signal.SIGINT)
                 interrupted += 1
     return interrupted
 
@@ -66,20 +64,10 @@ def go_on(folder: Path) -> None:
 @contextmanager
 def driving(folder: Path) -> Iterator[None]:
     """Leave word, as long as this lasts, that this process drives the campaign."""
-    host, pid = socket.gethostname(), os.getpid()
-    path = folder / DRIVERS / f"{host}-{pid}.json"
-    write_record(path, DriverRecord(host=host, pid=pid, began=began(pid) or 0))
+    owner = this_process()
+    path = folder / DRIVERS / f"{owner.host}-{owner.pid}.json"
+    write_record(path, DriverRecord(owner=owner))
     try:
         yield
     finally:
         path.unlink(missing_ok=True)
-
-
-def began(pid: int) -> int | None:
-    """Return when a process of this machine began, in ticks since the boot, or None."""
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return None
-    # the name in parentheses may hold anything; the 22nd field is the 20th behind it
-    return int(text.rpartition(")")[2].split()[19])

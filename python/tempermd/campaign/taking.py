@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -13,10 +15,18 @@ from tempermd.campaign.folder import RUNS, Campaign
 from tempermd.campaign.rows import limits_key, make_row, read_row
 from tempermd.campaign.settling import Fate, cells_of, settle
 from tempermd.campaign.stopping import is_stopped
+from tempermd.engine import available_cores, take_slot
 from tempermd.events import Thresholds
 from tempermd.md import Case
 
-What = Literal["ended", "skipped", "held", "late", "broken", "stopped"]
+What = Literal["ended", "skipped", "held", "late", "broken", "stuck", "stopped"]
+FAILURES: dict[str, What] = {
+    "held": "held",
+    "fenced": "held",
+    "walltime": "late",
+    "stuck": "stuck",
+}
+"""What a failure of an attempt means for its run; all others mean that it is broken."""
 
 
 class Taken(NamedTuple):
@@ -40,6 +50,7 @@ class RunTask:
     limits: Thresholds
     rule: EarlyStopping | None
     before: tuple[str, ...]
+    gpus_per_node: int = 0
     rows: bool = True
     pinned: bool = True
 
@@ -58,6 +69,7 @@ def tasks_of(
         for runs in cells_of(campaign.cases).values():
             before |= {one: tuple(runs[:place]) for place, one in enumerate(runs)}
     folder, resources, limits = campaign.folder.resolve(), campaign.spec.resources, campaign.limits
+    gpus_per_node = campaign.spec.profile().gpus_per_node
     return [
         RunTask(
             folder,
@@ -66,6 +78,7 @@ def tasks_of(
             limits,
             rule,
             before.get(one, ()),
+            gpus_per_node,
             rows,
             pinned,
         )
@@ -80,17 +93,51 @@ def take(task: RunTask) -> Taken:
     """
     run = task.folder / RUNS / task.case.id
     if not (run / md.RESULT).exists():
-        if is_stopped(task.folder):
-            return Taken("stopped", "the campaign is stopped")
-        if _is_settled(task):
-            return Taken("skipped", "its model is a settled loser here")
-        result = md.run(task.case, run.parent)
+        with _launch(task) as launch:
+            # asked last: it may have waited long for free cores
+            refused = _refused(task, run)
+            if refused is not None:
+                return refused
+            result = md.run(task.case, run.parent, launch=launch)
         if result.outcome == "infrastructure_failure":
-            return Taken("broken", result.reason)
+            return Taken(FAILURES.get(result.failure or "", "broken"), result.reason)
     if task.rows and read_row(run, limits_key(task.limits)) is None:
         make_row(run, task.limits, task.resources.cores)
     result = md.read_result(run)
     return Taken("ended", "" if result.outcome == "finished" else result.reason)
+
+
+def _refused(task: RunTask, run: Path) -> Taken | None:
+    """Say why a run is not begun, or None."""
+    if is_stopped(task.folder):
+        return Taken("stopped", "the campaign is stopped")
+    if _is_settled(task):
+        return Taken("skipped", "its model is a settled loser here")
+    if run.is_dir():
+        state = md.state_of(run)
+        if state.state == "stuck":
+            return Taken("stuck", state.reason)
+    return None
+
+
+@contextmanager
+def _launch(task: RunTask) -> Iterator[md.Launch]:
+    """Hold cores and GPUs of this node for a run, where it is to have its own."""
+    asked = task.resources
+    shape = {"ranks": asked.ranks, "threads": asked.threads, "gpus": asked.gpus}
+    cores = cores_of_job()
+    if not task.pinned or asked.cores > cores:
+        yield md.Launch(**shape)
+        return
+    gpus = {"gpus_per_slot": asked.gpus, "total_gpus": max(asked.gpus, task.gpus_per_node)}
+    with take_slot(asked.cores, cores, **gpus) as slot:
+        yield md.Launch(**shape, cores=slot.cores, devices=slot.devices or None)
+
+
+def cores_of_job() -> int:
+    """Return the cores of this job: a scheduler that does not bind its jobs shows them all."""
+    given = os.environ.get("SLURM_CPUS_PER_TASK", "")
+    return min(available_cores(), int(given)) if given.isdigit() else available_cores()
 
 
 def _is_settled(task: RunTask) -> bool:
@@ -98,14 +145,13 @@ def _is_settled(task: RunTask) -> bool:
     if task.rule is None:
         return False
     key = limits_key(task.limits)
-    fates = fates_of(task.folder / RUNS, task.before, key)
+    fates = [_fate(task.folder / RUNS / one, key) for one in task.before]
     return settle(fates, task.rule).verdict == "loser"
 
 
-def fates_of(runs: Path, ids: Sequence[str], key: str) -> list[Fate | None]:
-    """Return the fates of runs by their rows; None for those that have not ended."""
-    fates: list[Fate | None] = []
-    for one in ids:
-        row = read_row(runs / one, key)
-        fates.append(None if row is None else row.fate)
-    return fates
+def _fate(run: Path, key: str) -> Fate | None:
+    """Return the fate of a run by its row, None where it may still end."""
+    row = read_row(run, key)
+    if row is not None:
+        return row.fate
+    return "censored" if run.is_dir() and md.state_of(run).state == "stuck" else None

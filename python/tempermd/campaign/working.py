@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -11,8 +10,8 @@ from tempermd import lmp
 from tempermd.campaign.folder import read_campaign
 from tempermd.campaign.gathering import gather
 from tempermd.campaign.running import tell
-from tempermd.campaign.taking import take, tasks_of
-from tempermd.engine import MORE_TO_DO, available_cores, run_tasks
+from tempermd.campaign.taking import cores_of_job, take, tasks_of
+from tempermd.engine import MORE_TO_DO, run_tasks
 
 DONE = 0
 Thing = TypeVar("Thing")
@@ -57,9 +56,3 @@ def own_order(things: Sequence[Thing], task: int, of: int) -> list[Thing]:
     """Return things in an order of one's own: every of-th first, then the others' shares."""
     places = sorted(range(len(things)), key=lambda place: ((place - task) % of, place))
     return [things[place] for place in places]
-
-
-def cores_of_job() -> int:
-    """Return the cores of this job: a scheduler that does not bind its jobs shows them all."""
-    given = os.environ.get("SLURM_CPUS_PER_TASK", "")
-    return min(available_cores(), int(given)) if given.isdigit() else available_cores()
