@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -44,3 +45,8 @@ def tempermd(*words: object, cwd: Path | None = None) -> subprocess.CompletedPro
         cwd=cwd,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
     )
+
+
+def table_of(folder: Path) -> list[dict]:
+    """Return the runs of a campaign's table."""
+    return json.loads((folder / "table.json").read_text())["runs"]

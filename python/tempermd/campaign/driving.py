@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,12 +50,11 @@ def planned(given: Path, output: Path | None = None, *, probe: bool = True) -> s
 
 @dataclass(frozen=True)
 class Driven:
-    """What came of driving a campaign: in words, and how many runs are still to do."""
+    """What came of driving a campaign: in words, and whether all that can be done is done."""
 
     folder: Path
     said: str
-    open_runs: int
-    queued: bool = False
+    done: bool
 
 
 def drive(
@@ -89,17 +89,19 @@ def drive(
     if dry_run:
         raise UserError(f"--dry-run writes an array's script, but this engine is {profile.kind}")
     run_here(campaign, workers=workers, profile=profile)
-    return Driven(folder, *summed_up(gather(campaign, complete=False)))
+    counts = states_of(gather(campaign, complete=False))
+    return Driven(folder, in_words(counts), done=not to_do(counts) and not counts["stuck"])
 
 
 def _submit(campaign: Campaign, profile: EngineProfile, dry_run: bool) -> Driven:
-    said, open_runs = summed_up(gather(campaign, complete=False))
+    counts = states_of(gather(campaign, complete=False))
+    left = to_do(counts)
     if dry_run:
-        script = write_script(campaign, profile, max(1, open_runs))
-        return Driven(campaign.folder, f"{said}; {script} is written", open_runs, queued=True)
-    if not open_runs:
-        return Driven(campaign.folder, said, 0)
-    return Driven(campaign.folder, submit(campaign, profile, open_runs), open_runs, queued=True)
+        script = write_script(campaign, profile, max(1, left))
+        return Driven(campaign.folder, f"{in_words(counts)}; {script} is written", done=True)
+    if not left:
+        return Driven(campaign.folder, in_words(counts), done=not counts["stuck"])
+    return Driven(campaign.folder, submit(campaign, profile, left), done=True)
 
 
 def release_stuck(campaign: Campaign) -> None:
@@ -134,9 +136,17 @@ def run_by_id(folder: Path, run_id: str) -> Taken:
     return take(task)
 
 
-def summed_up(lines: list[Line]) -> tuple[str, int]:
-    """Return the states of all runs in words, and how many are still to do."""
-    counts = Counter(line.state for line in lines)
-    open_runs = sum(counts[state] for state in MORE)
+def states_of(lines: Iterable[Line]) -> Counter[str]:
+    """Return how many runs are in which state."""
+    return Counter(line.state for line in lines)
+
+
+def to_do(counts: Counter[str]) -> int:
+    """Return how many runs have not ended and are not stuck."""
+    return sum(counts[state] for state in MORE)
+
+
+def in_words(counts: Counter[str]) -> str:
+    """Say how many runs are in which state."""
     words = ", ".join(f"{number} {state}" for state, number in sorted(counts.items()))
-    return f"{len(lines)} runs: {words}", open_runs
+    return f"{counts.total()} runs: {words}"

@@ -18,6 +18,7 @@ from tempermd.campaign.stopping import is_stopped
 from tempermd.engine import available_cores, take_slot
 from tempermd.events import Thresholds
 from tempermd.md import Case
+from tempermd.records import UserError
 
 What = Literal["ended", "skipped", "held", "late", "broken", "stuck", "stopped"]
 FAILURES: dict[str, What] = {
@@ -98,7 +99,12 @@ def take(task: RunTask) -> Taken:
             refused = _refused(task, run)
             if refused is not None:
                 return refused
-            result = md.run(task.case, run.parent, launch=launch)
+            try:
+                result = md.run(task.case, run.parent, launch=launch)
+            except UserError as error:
+                if _is_stuck(run):  # it has found so itself
+                    return Taken("stuck", str(error))
+                raise
         if result.outcome == "infrastructure_failure":
             return Taken(FAILURES.get(result.failure or "", "broken"), result.reason)
     if task.rows and read_row(run, limits_key(task.limits)) is None:
@@ -113,11 +119,14 @@ def _refused(task: RunTask, run: Path) -> Taken | None:
         return Taken("stopped", "the campaign is stopped")
     if _is_settled(task):
         return Taken("skipped", "its model is a settled loser here")
-    if run.is_dir():
-        state = md.state_of(run)
-        if state.state == "stuck":
-            return Taken("stuck", state.reason)
+    if _is_stuck(run):
+        return Taken("stuck", md.state_of(run).reason)
     return None
+
+
+def _is_stuck(run: Path) -> bool:
+    """Whether attempts at a run have made no progress, so that it is left alone."""
+    return run.is_dir() and md.state_of(run).state == "stuck"
 
 
 @contextmanager
@@ -154,4 +163,4 @@ def _fate(run: Path, key: str) -> Fate | None:
     row = read_row(run, key)
     if row is not None:
         return row.fate
-    return "censored" if run.is_dir() and md.state_of(run).state == "stuck" else None
+    return "censored" if _is_stuck(run) else None

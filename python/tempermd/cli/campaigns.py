@@ -74,7 +74,7 @@ def resume(
 def _ended(driven: Any) -> None:
     print(driven.said, file=sys.stderr)
     print(driven.folder)
-    raise typer.Exit(1 if driven.open_runs and not driven.queued else 0)
+    raise typer.Exit(0 if driven.done else 1)
 
 
 @campaign_app.command()
