@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tempermd import doctor
+from tempermd.doctor import environment
 
 
 def test_this_environment_is_healthy() -> None:
@@ -17,7 +18,7 @@ def test_this_environment_is_healthy() -> None:
 
 
 def test_a_missing_library_names_its_package() -> None:
-    finding = doctor._library("libnosuch.so.1", "libnosuch1")
+    finding = environment._library("libnosuch.so.1", "libnosuch1")
     assert finding.line().startswith("MISSING")
     assert "apt-get install libnosuch1" in finding.line()
 
@@ -25,8 +26,8 @@ def test_a_missing_library_names_its_package() -> None:
 def test_a_wrong_version_names_the_right_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """Only a faked list of requirements can make this environment's versions wrong."""
     needs = ["numpy<1", "no-such-package>=2", "ase>=3"]
-    monkeypatch.setattr(doctor.metadata, "requires", lambda name: needs)
-    numpy, absent, ase = doctor._requirements()
+    monkeypatch.setattr(environment.metadata, "requires", lambda name: needs)
+    numpy, absent, ase = environment._requirements()
     assert (numpy.good, "pip install 'numpy<1'" in numpy.line()) == (False, True)
     assert (absent.good, "not installed" in absent.line()) == (False, True)
     assert ase.good

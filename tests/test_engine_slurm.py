@@ -105,6 +105,26 @@ def test_cancel_ends_the_work(slurm: SlurmNode, tmp_path: Path) -> None:  # noqa
     wait_for(lambda: not processes_of(tmp_path), 15)
 
 
+TWO_RUNS = """
+import subprocess
+from tempermd import lmp
+mpirun = lmp.mpirun_command(1)
+first = subprocess.Popen([*mpirun, "bash", "-c", f"touch {folder}/first; sleep 40"])
+while not (folder / "first").exists():
+    time.sleep(0.1)
+second = subprocess.run([*mpirun, "true"], timeout=120)
+print("second", second.returncode, "first", first.poll(), file=log, flush=True)
+first.terminate()
+"""
+
+
+def test_two_mpi_runs_share_a_job(slurm: SlurmNode, tmp_path: Path) -> None:  # noqa: F811
+    """Left to itself MPICH starts ranks as steps of Slurm's, and the second waits for the first."""
+    job = commands.submit(write(tmp_path, TWO_RUNS))
+    wait_for(lambda: ended([job]))
+    assert "second 0 first None" in (tmp_path / "task0").read_text()
+
+
 def processes_of(folder: Path) -> list[str]:
     """Return the processes that work in a folder."""
     found = []

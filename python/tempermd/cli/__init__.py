@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import signal
 import sys
-from typing import Any, NoReturn
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
 
 import typer
 from typer.exceptions import TyperException
@@ -72,14 +73,28 @@ def _run(application: typer.Typer, name: str) -> NoReturn:
 
 
 @app.command()
-def doctor() -> None:
+def doctor(
+    cluster: Annotated[
+        str | None,
+        typer.Option(help="Send a short job through this engine: a name or a profile's TOML."),
+    ] = None,
+    folder: Annotated[
+        Path, typer.Option(help="That the cluster's nodes share with this machine.")
+    ] = Path(),
+    patience: Annotated[float, typer.Option(help="Seconds that the job may take.")] = 600.0,
+) -> None:
     """Check everything that a run needs, one line each; exit code 1 when something lacks.
 
-    Example: tempermd doctor
+    Example: tempermd doctor --cluster slurm.toml
     """
     from tempermd import doctor as station
+    from tempermd import engine
 
-    findings = station.examine()
+    if cluster is None:
+        findings = station.examine()
+    else:
+        profile = engine.read_profile(cluster)
+        findings = station.examine_cluster(profile, folder, patience)
     for finding in findings:
         print(finding.line())
     raise typer.Exit(0 if all(finding.good for finding in findings) else 1)

@@ -27,6 +27,14 @@ Workers = Annotated[
     int | None, typer.Option("--workers", "-j", help="Processes at a time; all cores if not given.")
 ]
 
+Engine = Annotated[
+    str | None,
+    typer.Option(
+        "--engine",
+        help="Where tasks run: local, slurm, slurm_gpu, pbs, lsf, or a profile: --engine my.toml",
+    ),
+]
+
 
 def json_object(option: str, text: str) -> dict[str, object]:
     """Return the JSON object that an option holds."""

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tempermd.cli.application import Workers, app, group, json_object
+from tempermd.cli.application import Engine, Workers, app, group, json_object
 
 sources_app = group(
     "List the label sources and what each needs, or `compare` them.\n\nExample: tempermd sources"
@@ -44,12 +44,14 @@ def label(
     ] = False,
     cache: Cache = None,
     workers: Workers = None,
+    engine: Engine = None,
 ) -> None:
     """Label structures with energies, forces and stresses; goes on where it was stopped.
 
     Example: tempermd label tubes.extxyz --source xtb -o tubes_xtb.extxyz
     """
     from tempermd import dataset, labels
+    from tempermd.engine import read_profile
     from tempermd.records import parse_spec
 
     spec = labels.SourceSpec(name=source, settings=json_object("--settings", settings))
@@ -58,7 +60,8 @@ def label(
     chosen = {"accept_failures": accept_failures, "retry_failed": retry_failed, "cache": cache}
     options = parse_spec(chosen | {"gate": asked}, labels.LabelOptions, "options of label")
     structures_ = labels.FrameFiles((frames,), dataset.iter_structures)
-    print(labels.label(structures_, spec, output, options, workers=workers))
+    profile = read_profile(engine)
+    print(labels.label(structures_, spec, output, options, workers=workers, profile=profile))
 
 
 @sources_app.callback()

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from tempermd.cli.application import Workers, app, group
+from tempermd.cli.application import Engine, Workers, app, group
 
 MOST_LINES = 20
 """Lines of a table that the end of a run shows."""
@@ -25,6 +25,7 @@ def study_run(
         typer.Option("--output", "-o", help="The folder to make; the spec's stem if not given."),
     ] = None,
     workers: Workers = None,
+    engine: Engine = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only say which stages there are and what is done.")
     ] = False,
@@ -34,11 +35,12 @@ def study_run(
     Example: tempermd study run studies/demo.toml -o demo/
     """
     from tempermd import study
+    from tempermd.engine import read_profile
 
     if dry_run:
         print(study.dry_run(spec, output))
         return
-    page, code = study.run(spec, output, workers)
+    page, code = study.run(spec, output, workers, read_profile(engine))
     print(study.table(page.parent, MOST_LINES), file=sys.stderr)
     print(page)
     raise typer.Exit(code)

@@ -2,7 +2,7 @@
 
 from tempermd.engine.array_script import MORE_TO_DO
 from tempermd.engine.crew import GRACE_S, AnyCrew, Outcome, available_cores
-from tempermd.engine.crews import open_crew
+from tempermd.engine.crews import EngineOptions, check_takes_tasks, open_crew
 from tempermd.engine.graph import GraphResult, GraphTask, run_graph
 from tempermd.engine.job_lines import END_VARIABLE
 from tempermd.engine.profile import EngineProfile, Resources, profile_names, read_profile
@@ -16,6 +16,7 @@ __all__ = [
     "GRACE_S",
     "MORE_TO_DO",
     "AnyCrew",
+    "EngineOptions",
     "EngineProfile",
     "GraphResult",
     "GraphTask",
@@ -25,6 +26,7 @@ __all__ = [
     "Slot",
     "TaskFailureError",
     "available_cores",
+    "check_takes_tasks",
     "open_crew",
     "profile_names",
     "read_profile",

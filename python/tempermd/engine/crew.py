@@ -117,7 +117,7 @@ class Crew:
     def stop(self) -> None:
         """Interrupt what runs and wait for its end, at most ``GRACE_S``."""
         atexit.unregister(self.stop)
-        with _undisturbed():
+        with undisturbed():
             self._stopping = True
             self._held.close()
             for _ in self._keepers:
@@ -184,7 +184,7 @@ class _Worker:
 
 
 @contextmanager
-def _undisturbed() -> Iterator[None]:
+def undisturbed() -> Iterator[None]:
     """Ignore Ctrl-C for the moment that stopping the workers takes (at most ``GRACE_S``)."""
     if threading.current_thread() is not threading.main_thread():
         yield

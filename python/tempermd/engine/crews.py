@@ -3,12 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from tempermd.engine.crew import AnyCrew, Crew, available_cores
 from tempermd.engine.profile import EngineProfile
 from tempermd.records import UserError
+
+
+class EngineOptions(TypedDict, total=False):
+    """What ``run_tasks``, ``stream_tasks`` and ``run_graph`` are told of where tasks run."""
+
+    workers: int | None
+    profile: EngineProfile | None
+    scratch: Path | None
+
+
+def check_takes_tasks(profile: EngineProfile | None) -> None:
+    """Refuse a profile that cannot take single tasks, before anything is written."""
+    if profile is not None and profile.kind == "slurm_array":
+        raise UserError(
+            "an array script is written and submitted, it cannot take single tasks; name an "
+            "engine of kind 'parsl' or 'local' here"
+        )
+    if profile is not None and profile.kind == "parsl" and find_spec("parsl") is None:
+        raise UserError("engines of kind 'parsl' need Parsl: pip install 'tempermd[hpc]'")
 
 
 def open_crew(
@@ -34,11 +54,7 @@ def open_crew(
         folder's cache if None.
     """
     profile = profile or EngineProfile()
-    if profile.kind == "slurm_array":
-        raise UserError(
-            "an array script is written and submitted, it cannot take single tasks; name an "
-            "engine of kind 'parsl' or 'local' here"
-        )
+    check_takes_tasks(profile)
     if profile.kind == "local":
         return Crew(count or profile.slots_per_node(available_cores()), initializer, initargs)
     from tempermd.engine.parsl_crew import ParslCrew

@@ -36,6 +36,6 @@ def environment_lines(profile: EngineProfile, threads: int) -> list[str]:
         lines.append(f"export PYTHONPATH={shlex.quote(os.environ['PYTHONPATH'])}")
     lines.append(f"export OMP_NUM_THREADS={threads}")
     if profile.nodes == 1:
-        # within a job MPICH would start its ranks by srun, as a step that waits for free cores
-        lines.append("export HYDRA_LAUNCHER=fork HYDRA_RMK=user")
+        # within a job MPICH starts ranks by srun, whose steps wait for each other
+        lines.append("export HYDRA_LAUNCHER=fork")
     return lines

@@ -73,6 +73,10 @@ class EngineProfile(Spec):
             )
         if self.kind != "parsl" and self.scheduler != "local":
             raise ValueError(f"a scheduler goes with kind 'parsl', not with '{self.kind}'")
+        if self.scheduler != "local" and self.cores_per_node is None:
+            raise ValueError("a scheduler wants to know cores_per_node")
+        if self.nodes > 1 and self.scheduler != "slurm":
+            raise ValueError("blocks of several nodes are for scheduler 'slurm'; raise max_blocks")
         if self.last_start_s >= self.walltime_s:
             raise ValueError("last_start_s leaves no time to start a task in")
         return self

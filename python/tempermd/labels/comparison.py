@@ -49,7 +49,7 @@ class _Study:
     def filled(self, spec: SourceSpec, source: Source) -> LabelCache:
         """Return the cache with a label or a fault of this source for every frame."""
         cache = LabelCache(self.cache_path, source)
-        fill(self.frames, spec, cache, total=self.total, workers=self.workers)
+        fill(self.frames, spec, cache, total=self.total, engine={"workers": self.workers})
         return cache
 
     def judge(self, spec: SourceSpec, source: Source, truth: Truth) -> Judged:

@@ -10,7 +10,7 @@ import numpy as np
 from ase import Atoms
 from pydantic import Field
 
-from tempermd.engine import Meter, stream_tasks
+from tempermd.engine import EngineOptions, Meter, stream_tasks
 from tempermd.labels.cache import LabelCache
 from tempermd.labels.content import Fault, content_of, fault_of
 from tempermd.labels.frames import Frames
@@ -80,7 +80,7 @@ class _Task:
 
 
 def measure(
-    frames: Frames, spec: SourceSpec, gate: GateSpec, cache: LabelCache, workers: int | None
+    frames: Frames, spec: SourceSpec, gate: GateSpec, cache: LabelCache, engine: EngineOptions
 ) -> Gate:
     """Measure one frame per group of cells, unless the cache has its figure.
 
@@ -91,7 +91,7 @@ def measure(
     if gate.closed:
         tasks = _tasks(frames, spec, gate, cache)
         with meter.shown():
-            for cell, figure in stream_tasks(_run, tasks, on_death=_died, workers=workers):
+            for cell, figure in stream_tasks(_run, tasks, on_death=_died, **engine):
                 cache.store_figure(cell, figure)
                 meter.advance({"groups": 1})
     return Gate(gate, cache)

@@ -11,7 +11,7 @@ from typing import Any
 
 from ase import Atoms
 
-from tempermd.engine import Meter, stream_tasks
+from tempermd.engine import EngineOptions, Meter, stream_tasks
 from tempermd.labels.cache import Finding, Label, LabelCache
 from tempermd.labels.content import Fault, content_key, content_of, fault_of
 from tempermd.labels.frames import Frames
@@ -67,9 +67,9 @@ class Filling:
         if structures:
             yield Chunk(self.spec, tuple(structures))
 
-    def run(self, chunks: Iterable[Chunk], workers: int | None) -> None:
+    def run(self, chunks: Iterable[Chunk], engine: EngineOptions) -> None:
         """Label chunks in workers and store what they find as it comes."""
-        for result in stream_tasks(label_chunk, chunks, on_death=_after_death, workers=workers):
+        for result in stream_tasks(label_chunk, chunks, on_death=_after_death, **engine):
             if isinstance(result, Chunk):
                 self.died.append(result)
             else:
@@ -113,7 +113,7 @@ def fill(
     *,
     total: int,
     wanted: Callable[[Atoms], bool] = lambda atoms: True,
-    workers: int | None = None,
+    engine: EngineOptions | None = None,
 ) -> None:
     """Bring a label or a fault of every wanted frame into the cache.
 
@@ -125,17 +125,20 @@ def fill(
         Number of frames, for the time left.
     wanted
         Tells which frames need a label.
+    engine
+        How many workers, and where they are.
 
     Raises
     ------
     UserError
         When the source cannot be opened, and when it fails on everything.
     """
+    engine = engine or {}
     filling = Filling(spec, cache, Meter(f"labels by {spec.kind}", total, "labels"))
     with filling.meter.shown():
-        filling.run(filling.chunks(frames, wanted), workers)
+        filling.run(filling.chunks(frames, wanted), engine)
         singles = [one for chunk in filling.died for one in chunk.structures]
-        filling.run((Chunk(spec, (one,)) for one in singles), workers)
+        filling.run((Chunk(spec, (one,)) for one in singles), engine)
 
 
 def _after_death(chunk: Chunk) -> Chunk | list[Finding]:

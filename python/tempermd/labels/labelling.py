@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 from pydantic import Field
 
+from tempermd.engine import EngineOptions, EngineProfile, check_takes_tasks
 from tempermd.labels import convergence
 from tempermd.labels.cache import LabelCache
 from tempermd.labels.convergence import GateSpec
@@ -66,6 +67,7 @@ def label(
     options: LabelOptions | None = None,
     *,
     workers: int | None = None,
+    profile: EngineProfile | None = None,
 ) -> Path:
     """Label structures and write them as extxyz, going on where an earlier call was stopped.
 
@@ -81,6 +83,9 @@ def label(
         The source of the labels.
     output
         The extxyz to write.
+    workers, profile
+        Workers at a time, and where they are: on this machine if None. Only this process
+        writes: nodes send their labels back to it.
 
     Returns
     -------
@@ -97,6 +102,12 @@ def label(
         its ``reason``) than the options accept.
     """
     options = options or LabelOptions()
+    check_takes_tasks(profile)
+    engine: EngineOptions = {
+        "workers": workers,
+        "profile": profile,
+        "scratch": output.with_name(f".{output.name}.engine"),
+    }
     total = count_frames(frames)
     if not total:
         raise UserError("no structures to label")
@@ -105,7 +116,7 @@ def label(
     with only_one(output):
         record = job.finished()
         if record is None:
-            record = job.run(total, workers)
+            record = job.run(total, engine)
         job.clean(record)
     _judge(record, output, options)
     return output
@@ -149,20 +160,20 @@ class _Job:
         asked = (self.source.model_dump(mode="json"), self.gate.model_dump(mode="json"))
         return (record.source, record.gate, record.made_from) == (*asked, made_from(self.frames))
 
-    def run(self, total: int, workers: int | None) -> LabelRecord:
+    def run(self, total: int, engine: EngineOptions) -> LabelRecord:
         """Compute what is missing, then write everything."""
         cache = LabelCache(self.cache_path, self.source)
         try:
             if self.options.retry_failed:
                 cache.forget_faults()
-            gate = convergence.measure(self.frames, self.spec, self.gate, cache, workers)
+            gate = convergence.measure(self.frames, self.spec, self.gate, cache, engine)
             fill(
                 self.frames,
                 self.spec,
                 cache,
                 total=total,
                 wanted=gate.passes,
-                workers=workers,
+                engine=engine,
             )
             record = self._publish(cache, gate)
         finally:

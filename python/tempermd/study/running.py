@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from tempermd.engine import GraphResult, GraphTask, run_graph
+from tempermd.engine import EngineProfile, GraphResult, GraphTask, check_takes_tasks, run_graph
 from tempermd.findings.rows import Study
 from tempermd.records import UserError, only_one, write_record
 from tempermd.study.collecting import collect_rows
@@ -19,12 +19,17 @@ from tempermd.study.plan import Plan, PlannedRow, plan_study
 from tempermd.study.stages import Stage, Store
 from tempermd.study.work import run_logged
 
-RESULT, STORE = "study.json", "store"
+RESULT, STORE, ENGINE = "study.json", "store", "engine"
 WRITTEN_EVERY_S = 60.0
 """How old the rows may be that a running study shows."""
 
 
-def run(spec_path: Path, output: Path | None, workers: int | None = None) -> tuple[Path, int]:
+def run(
+    spec_path: Path,
+    output: Path | None,
+    workers: int | None = None,
+    profile: EngineProfile | None = None,
+) -> tuple[Path, int]:
     """Run a study; what is finished is not done again, what was begun is gone on with.
 
     Parameters
@@ -34,6 +39,8 @@ def run(spec_path: Path, output: Path | None, workers: int | None = None) -> tup
     output
         Folder of store, rows, tables and pages; the spec's stem in the working directory if
         None.
+    workers, profile
+        Stages at a time, and where they run: on this machine if None.
 
     Returns
     -------
@@ -43,13 +50,14 @@ def run(spec_path: Path, output: Path | None, workers: int | None = None) -> tup
     """
     study = load_study(spec_path)
     output = output_of(spec_path, output)
+    check_takes_tasks(profile)
     _refuse_foreign(output)
     plan_study(study, Store(output / STORE))  # a fault must show before anything is written
     output.mkdir(parents=True, exist_ok=True)
     store = Store(output / STORE)
     with only_one(output):
         try:
-            result = _run_stages(study, store, workers)
+            result = _run_stages(study, store, workers, profile)
         finally:
             rows = _write_rows(study, store, output)
         _tell(result, store)
@@ -68,7 +76,9 @@ def _refuse_foreign(output: Path) -> None:
         raise UserError(f"{output}: exists and is no study; name another output")
 
 
-def _run_stages(study: LoadedStudy, store: Store, workers: int | None) -> GraphResult:
+def _run_stages(
+    study: LoadedStudy, store: Store, workers: int | None, profile: EngineProfile | None
+) -> GraphResult:
     """Run what is not finished; each finished training may decide what follows."""
     planned, written_s = plan_study(study, store), time.monotonic()
 
@@ -82,7 +92,15 @@ def _run_stages(study: LoadedStudy, store: Store, workers: int | None) -> GraphR
             return _tasks(planned, store)
         return ()
 
-    return run_graph(run_logged, _tasks(planned, store), more=more, workers=workers, title="study")
+    return run_graph(
+        run_logged,
+        _tasks(planned, store),
+        more=more,
+        workers=workers,
+        title="study",
+        profile=profile,
+        scratch=store.root.parent / ENGINE,
+    )
 
 
 def _tasks(plan: Plan, store: Store) -> list[GraphTask]:

@@ -1,4 +1,4 @@
-"""The doctor: what `lmp`, training and pictures need, what of it is missing, how to get it."""
+"""This environment: what `lmp`, training and pictures need, what is missing, how to get it."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import ctypes
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
 from tempermd import lmp
+from tempermd.doctor.finding import Finding, finding_of
 from tempermd.records import UserError
 
 RENDERER_LIBRARIES = {
@@ -25,33 +25,13 @@ RENDERER_LIBRARIES = {
 """System libraries that OVITO loads, and the Debian package of each."""
 
 
-@dataclass(frozen=True)
-class Finding:
-    """One line of the doctor's: what was looked at, whether it is good, what to do."""
-
-    subject: str
-    good: bool
-    detail: str
-
-    def line(self) -> str:
-        """Return the finding as a line of text."""
-        return f"{'ok     ' if self.good else 'MISSING'}  {self.subject:<18} {self.detail}"
-
-
 def examine() -> list[Finding]:
     """Look at everything and return a finding for each; nothing is raised."""
     findings = list(_requirements())
     for subject, check in _CHECKS.items():
-        findings.append(_finding(subject, check))
+        findings.append(finding_of(subject, check))
     findings += [_library(name, package) for name, package in RENDERER_LIBRARIES.items()]
     return findings
-
-
-def _finding(subject: str, check: Callable[[], str]) -> Finding:
-    try:
-        return Finding(subject, True, check())
-    except (UserError, OSError, ImportError, metadata.PackageNotFoundError) as error:
-        return Finding(subject, False, str(error).strip().splitlines()[-1])
 
 
 def _requirements() -> Iterator[Finding]:
