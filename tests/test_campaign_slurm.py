@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import re
+import shutil
 import time
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from tempermd.campaign.submitting import active_jobs, submitted
 from tempermd.engine import slurm as commands
 
 pytestmark = pytest.mark.slow
+ROOT = Path(__file__).parents[1]
 PROFILES = {
     "pilots": 'kind = "parsl"\nscheduler = "slurm"\ncores_per_node = 2\nwalltime = "00:05:00"\n',
     "array": 'kind = "slurm_array"\ncores_per_node = 1\nmax_running = 2\nwalltime = "00:05:00"\n',
@@ -41,6 +44,13 @@ def spec_on(engine: str, folder: Path, partition: str = "debug") -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{engine}.toml").write_text(profile)
     return write_spec(folder, seeds=2, hold_ps=0.2, more=f'engine = "{engine}.toml"')
+
+
+def wait_for_the_queue(folder: Path) -> None:
+    deadline_s = time.monotonic() + 150
+    while active_jobs(folder):
+        assert time.monotonic() < deadline_s, [log.read_text() for log in folder.glob("logs/*")]
+        time.sleep(1.0)
 
 
 def assert_same_table(folder: Path, other: Path) -> None:
@@ -80,10 +90,7 @@ def test_an_array_gives_the_table_of_this_machine(
     assert (ran.returncode, "array " in ran.stderr) == (0, True), ran.stderr
     refused = tempermd("campaign", "run", spec)
     assert (refused.returncode, "still in the queue" in refused.stderr) == (1, True)
-    deadline_s = time.monotonic() + 150
-    while active_jobs(folder):
-        assert time.monotonic() < deadline_s, [log.read_text() for log in folder.glob("logs/*")]
-        time.sleep(1.0)
+    wait_for_the_queue(folder)
     assert_same_table(folder, here)
     again = tempermd("campaign", "run", spec)
     assert (again.returncode, "4 runs: 4 finished" in again.stderr) == (0, True)
@@ -101,3 +108,27 @@ def test_stop_takes_the_array_out_of_the_queue(
     assert (stopped.returncode, "2 jobs cancelled" in stopped.stderr) == (0, True)
     assert active_jobs(tmp_path / "campaign") == {}
     assert campaign.read_campaign(tmp_path / "campaign").cases
+
+
+def test_the_pages_commands_for_a_cluster_run(
+    slurm: SlurmNode,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    """The blocks of docs/campaigns.md that need a Slurm, in order, as a newcomer types them."""
+    pytest.importorskip("parsl", reason="needs pip install 'tempermd[hpc]'")
+    shutil.copytree(ROOT / "studies" / "quickstart", tmp_path / "studies" / "quickstart")
+    page = (ROOT / "docs" / "campaigns.md").read_text()
+    blocks = re.findall(r"^```bash slurm\n(.*?)^```", page, flags=re.M | re.S)
+    lines = "".join(blocks).splitlines()
+    assert lines.pop(0) == "cd studies/quickstart"
+    folder = tmp_path / "studies" / "quickstart"
+    for line in lines:
+        program, *words = line.split()
+        assert program == "tempermd"
+        if words[1] == "collect":
+            wait_for_the_queue(folder / words[2])
+        said = tempermd(*words, cwd=folder)
+        assert said.returncode == 0, f"{line}\n{said.stdout}\n{said.stderr}"
+    for name in ("table.csv", "table.json"):
+        tables = [(folder / one / name).read_bytes() for one in ("by_pilots", "by_array")]
+        assert tables[0] == tables[1]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tempermd import lmp, md
 from tempermd.campaign.campaign_spec import CampaignSpec, read_campaign_spec
+from tempermd.campaign.checking import check_models
 from tempermd.campaign.estimating import estimate, plan_text
 from tempermd.campaign.folder import PLAN, SPEC, Campaign, open_campaign, read_campaign
 from tempermd.campaign.gathering import gather
@@ -30,19 +31,33 @@ def folder_of(given: Path, output: Path | None = None) -> Path:
     return given.with_suffix("") if given.is_file() else given
 
 
-def opened(given: Path, output: Path | None = None) -> Campaign:
-    """Plan a campaign by its spec, or read the one that lies in a folder."""
-    folder = folder_of(given, output)
+def opened(given: Path, output: Path | None = None, engine: str | None = None) -> Campaign:
+    """Plan a campaign by its spec, or by the one that lies in a folder.
+
+    ``engine`` goes over the spec's: the name of a profile, or its path.
+    """
     if given.is_dir():
         if not (given / PLAN).is_file():
             raise UserError(f"{given}: no campaign here; expected a spec (TOML) or its folder")
-        return open_campaign(read_spec(given / SPEC, CampaignSpec), folder)
-    return open_campaign(read_campaign_spec(given), folder)
+        spec = read_spec(given / SPEC, CampaignSpec)
+    else:
+        spec = read_campaign_spec(given)
+    if engine is not None:
+        path = str(Path(engine).resolve()) if engine.endswith(".toml") else engine
+        spec = spec.model_copy(update={"engine": path})
+    spec.profile()  # a fault in it must show before anything is planned
+    return open_campaign(spec, folder_of(given, output))
 
 
-def planned(given: Path, output: Path | None = None, *, probe: bool = True) -> str:
+def planned(
+    given: Path,
+    output: Path | None = None,
+    *,
+    engine: str | None = None,
+    probe: bool = True,
+) -> str:
     """Plan a campaign, and say what it would run and cost."""
-    campaign = opened(given, output)
+    campaign = opened(given, output, engine)
     lines = gather(campaign, complete=False)
     slots = slots_of(campaign.spec.profile())
     return plan_text(estimate(campaign, lines, slots, probe=probe))
@@ -61,6 +76,7 @@ def drive(
     given: Path,
     output: Path | None = None,
     *,
+    engine: str | None = None,
     workers: int | None = None,
     again: bool = False,
     dry_run: bool = False,
@@ -69,6 +85,8 @@ def drive(
 
     Parameters
     ----------
+    engine : str or None
+        Instead of the spec's.
     workers : int or None
         Runs at a time; as many as the engine has room for if None.
     again : bool
@@ -80,7 +98,7 @@ def drive(
     if is_stopped(folder):
         by = read_record(folder / MARK, StopRecord).by
         raise UserError(f"{folder}: stopped by {by}; `tempermd campaign resume` goes on with it")
-    campaign = opened(given, output)
+    campaign = opened(given, output, engine)
     if again:
         release_stuck(campaign)
     profile = campaign.spec.profile()
@@ -89,6 +107,7 @@ def drive(
     if dry_run:
         raise UserError(f"--dry-run writes an array's script, but this engine is {profile.kind}")
     run_here(campaign, workers=workers, profile=profile)
+    check_models(campaign.spec, folder, workers)
     counts = states_of(gather(campaign, complete=False))
     return Driven(folder, in_words(counts), done=not to_do(counts) and not counts["stuck"])
 
@@ -112,11 +131,16 @@ def release_stuck(campaign: Campaign) -> None:
 
 
 def resume(
-    given: Path, output: Path | None = None, *, workers: int | None = None, again: bool = False
+    given: Path,
+    output: Path | None = None,
+    *,
+    engine: str | None = None,
+    workers: int | None = None,
+    again: bool = False,
 ) -> Driven:
     """Take the mark of a stop away and run on."""
     go_on(folder_of(given, output))
-    return drive(given, output, workers=workers, again=again)
+    return drive(given, output, engine=engine, workers=workers, again=again)
 
 
 def halt(given: Path) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from tempermd import lmp
+from tempermd.campaign.checking import check_models
 from tempermd.campaign.folder import read_campaign
 from tempermd.campaign.gathering import gather
 from tempermd.campaign.running import tell
@@ -49,7 +50,11 @@ def work(folder: Path, task: int, of: int, *, workers: int | None = None) -> int
     for index, taken in run_tasks(take, tasks, workers=count, title=f"task {task}"):
         late = late or taken.what == "late"
         tell(tasks[index].case, taken)
-    return MORE_TO_DO if late else DONE
+    if late:
+        return MORE_TO_DO
+    if task == 0:
+        check_models(campaign.spec, folder, workers)
+    return DONE
 
 
 def own_order(things: Sequence[Thing], task: int, of: int) -> list[Thing]:

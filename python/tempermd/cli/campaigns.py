@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from tempermd.cli.application import Workers, app, group
+from tempermd.cli.application import Engine, Workers, app, group
 
 campaign_app = group("Many runs: models, structures, protocols, temperatures, seeds.")
 app.add_typer(campaign_app, name="campaign")
@@ -25,6 +25,7 @@ Again = Annotated[bool, typer.Option("--again", help="Also try what is stuck onc
 def plan(
     spec: Spec,
     output: Output = None,
+    engine: Engine = None,
     probe: Annotated[bool, typer.Option(help="Run a model for some steps to time it.")] = True,
 ) -> None:
     """Show what would run, and what it would cost by a measured rate.
@@ -33,13 +34,14 @@ def plan(
     """
     from tempermd import campaign
 
-    print(campaign.planned(spec, output, probe=probe))
+    print(campaign.planned(spec, output, engine=engine, probe=probe))
 
 
 @campaign_app.command()
 def run(
     spec: Spec,
     output: Output = None,
+    engine: Engine = None,
     workers: Workers = None,
     again: Again = False,
     dry_run: Annotated[
@@ -52,13 +54,15 @@ def run(
     """
     from tempermd import campaign
 
-    _ended(campaign.drive(spec, output, workers=workers, again=again, dry_run=dry_run))
+    options = {"engine": engine, "workers": workers, "again": again}
+    _ended(campaign.drive(spec, output, dry_run=dry_run, **options))
 
 
 @campaign_app.command()
 def resume(
     spec: Spec,
     output: Output = None,
+    engine: Engine = None,
     workers: Workers = None,
     again: Again = False,
 ) -> None:
@@ -68,7 +72,7 @@ def resume(
     """
     from tempermd import campaign
 
-    _ended(campaign.resume(spec, output, workers=workers, again=again))
+    _ended(campaign.resume(spec, output, engine=engine, workers=workers, again=again))
 
 
 def _ended(driven: Any) -> None:
