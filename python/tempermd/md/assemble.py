@@ -53,7 +53,7 @@ def _write(path: Path, pieces: Iterator[bytes]) -> str:
 def _frames(links: Sequence[Link]) -> Iterator[bytes]:
     for link in links:
         for frame in text_frames(link.output / DUMP):
-            if link.until is not None and frame.step > link.until:
+            if link.until is not None and (not frame.whole or frame.step > link.until):
                 break
             if link.after is None or frame.step > link.after:
                 yield frame.text if link.after is None else _without_units(frame.text)

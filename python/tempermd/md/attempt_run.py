@@ -6,6 +6,7 @@ import math
 import os
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from tempermd import lmp
 from tempermd.md.assemble import assemble
 from tempermd.md.attempts import (
     ATTEMPT,
+    PART,
     AttemptFile,
     Origin,
     chain_to,
@@ -213,6 +215,8 @@ def _judged(
 def _assemble(case: Case, attempt: Path, process: lmp.ProcessResult, found: _Found) -> None:
     """Make one run of the chain's parts, and judge it as a whole."""
     found.hashes = assemble(chain_to(attempt), attempt, case.ramp_steps)
+    with suppress(FileNotFoundError):  # a failed run has none
+        os.link(attempt / PART / FINAL, attempt / FINAL)
     outcome, reason = judge(case, process, read_progress(attempt / LOG), attempt / DUMP)
     if outcome != "infrastructure_failure":
         found.outcome, found.reason = outcome, reason

@@ -76,12 +76,12 @@ def class_of(
         return "disk"
     if signal_of(process) in KILLING_SIGNALS:
         return "signal"
+    if begin_step >= 0 and progress.last_step < 0 and _was_reading(process.stdout_tail):
+        return "restart"
     if NO_MEMORY.search(said):
         return "memory"
     if process.exit_code == 0:
         return "disk"  # LAMMPS writes on without a word when what it wrote is lost
-    if begin_step >= 0 and progress.last_step < 0 and _was_reading(process.stdout_tail):
-        return "restart"
     return "crash"
 
 
@@ -107,7 +107,6 @@ def _is_full(folder: Path) -> bool:
 
 
 def _was_reading(stdout_tail: str) -> bool:
-    """Tell whether LAMMPS stopped at a restart file."""
-    lines = stdout_tail.splitlines()
-    said = [line for line in lines if line.startswith(("Last command:", "Last input line:"))]
-    return any("read_restart" in line for line in said)
+    """Tell whether LAMMPS stopped while it read a restart file."""
+    begun = stdout_tail.rfind("Reading restart file")
+    return begun >= 0 and "read_restart CPU" not in stdout_tail[begun:]

@@ -92,8 +92,13 @@ class Lease:
         self._thread = threading.Thread(target=self._keep, name="lease", daemon=True)
 
     def __enter__(self) -> Lease:
+        try:
+            self._write()  # without a lease others would have to watch this attempt in vain
+        except OSError:
+            with suppress(OSError):
+                self.attempt.rmdir()
+            raise
         _held.add(self.attempt)
-        self._beat()
         self._thread.start()
         return self
 
@@ -141,6 +146,10 @@ class Lease:
             self._beat()
 
     def _beat(self) -> None:
+        with suppress(OSError):  # a full disk stops no run: the next beat may get through
+            self._write()
+
+    def _write(self) -> None:
         self._beats += 1
         lease = LeaseFile(
             owner=self._owner,
@@ -148,8 +157,7 @@ class Lease:
             elapsed_s=self.elapsed_s,
             beat_monotonic_s=time.monotonic(),
         )
-        with suppress(OSError):  # a full disk stops no run: the next beat may get through
-            write_record(self.attempt / LEASE, lease)
+        write_record(self.attempt / LEASE, lease)
 
 
 def take_turn(folder: Path, *, stop_s: float = float("inf")) -> Lease | str:
