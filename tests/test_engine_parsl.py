@@ -82,7 +82,7 @@ def test_results_failures_and_deaths_are_as_here(tmp_path: Path) -> None:
     assert caught.value.failures[1] == "b is refused"
     assert "worker process died" in caught.value.failures[2]
     assert [marks(tmp_path).count(name) for name in "abcde"] == [1, 1, 3, 2, 1]
-    assert list((tmp_path / "s").iterdir()) == []  # logs of a run without lost jobs
+    assert not (tmp_path / "s").exists()  # no job was lost: nobody will ask for its logs
 
 
 def prepare(value: int) -> None:

@@ -11,6 +11,7 @@ import signal
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -148,6 +149,8 @@ class ParslCrew:
                 _stop_log(self._log)
         if not self._lost:
             shutil.rmtree(self.folder, ignore_errors=True)
+            with suppress(OSError):  # another crew has its logs there
+                self.folder.parent.rmdir()
 
     def _send(self, task: _Task) -> None:
         """Give a task to Parsl, whose pipe takes one thread at a time."""

@@ -131,7 +131,7 @@ def read_profile(name: str | Path | None) -> EngineProfile:
         if not shipped.is_file():
             raise UserError(
                 f"engine '{name}': expected {', '.join(profile_names())} or the path of a TOML, "
-                "see docs/campaigns.md"
+                "see docs/clusters.md"
             )
         path = shipped
     return read_spec(path, EngineProfile)
