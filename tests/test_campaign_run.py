@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -145,6 +146,21 @@ def test_kills_at_random_leave_the_table_of_the_unbroken_one(
     assert ran.returncode == 0, ran.stderr
     assert_same_table(folder, unbroken)
     assert len(list(folder.glob("runs/*/result.json"))) == 4
+
+
+def test_a_driver_goes_on_when_its_workers_are_killed(unbroken: Path, tmp_path: Path) -> None:
+    """Whatever is killed below it, the driver ends with all runs done and the same table."""
+    draw = random.Random(3)
+    spec = write_spec(tmp_path, seeds=2, hold_ps=HOLD_PS)
+    driver = started("campaign", "run", spec)
+    for _ in range(3):
+        time.sleep(draw.uniform(2.0, 4.0))
+        below = family(driver.pid)[1:]
+        if below:
+            with suppress(ProcessLookupError):
+                os.kill(draw.choice(below), signal.SIGKILL)
+    assert driver.wait(180) == 0
+    assert_same_table(tmp_path / "campaign", unbroken)
 
 
 def test_workers_beside_each_other_share_the_runs(unbroken: Path, tmp_path: Path) -> None:

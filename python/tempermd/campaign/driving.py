@@ -12,14 +12,14 @@ from tempermd.campaign.campaign_spec import CampaignSpec, read_campaign_spec
 from tempermd.campaign.checking import check_models
 from tempermd.campaign.estimating import estimate, plan_text
 from tempermd.campaign.folder import PLAN, SPEC, Campaign, open_campaign, read_campaign
-from tempermd.campaign.gathering import gather
+from tempermd.campaign.gathering import gather, open_runs
 from tempermd.campaign.running import run_here, slots_of
-from tempermd.campaign.stopping import MARK, StopRecord, go_on, is_stopped, stop
+from tempermd.campaign.stopping import go_on, refuse_stopped, stop
 from tempermd.campaign.submitting import cancel_jobs, submit, write_script
 from tempermd.campaign.table import Line
 from tempermd.campaign.taking import Taken, take, tasks_of
 from tempermd.engine import EngineProfile
-from tempermd.records import UserError, read_record, read_spec
+from tempermd.records import UserError, read_spec
 
 MORE = ("running", "waiting", "planned")
 
@@ -95,9 +95,7 @@ def drive(
         Write an array's script only.
     """
     folder = folder_of(given, output)
-    if is_stopped(folder):
-        by = read_record(folder / MARK, StopRecord).by
-        raise UserError(f"{folder}: stopped by {by}; `tempermd campaign resume` goes on with it")
+    refuse_stopped(folder)
     campaign = opened(given, output, engine)
     if again:
         release_stuck(campaign)
@@ -106,7 +104,8 @@ def drive(
         return _submit(campaign, profile, dry_run)
     if dry_run:
         raise UserError(f"--dry-run writes an array's script, but this engine is {profile.kind}")
-    run_here(campaign, workers=workers, profile=profile)
+    ids = open_runs(gather(campaign, complete=False), campaign.cases)
+    run_here(campaign, ids, workers=workers, profile=profile)
     check_models(campaign.spec, folder, workers)
     counts = states_of(gather(campaign, complete=False))
     return Driven(folder, in_words(counts), done=not to_do(counts) and not counts["stuck"])

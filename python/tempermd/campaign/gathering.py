@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tempermd import md
@@ -51,6 +52,12 @@ def gather(
     skipped = skipped_runs(campaign.cases, fates, campaign.spec.early_stopping)
     lines = [_line(one, case, rows, unended, skipped) for one, case in campaign.cases.items()]
     return sorted(lines, key=lambda line: line.place)
+
+
+def open_runs(lines: Sequence[Line], cases: Mapping[str, Case]) -> list[str]:
+    """Return the runs that want work, in the order of the plan: to be run, or to be analysed."""
+    done = {line.id for line in lines if line.row is not None or line.state in ("skipped", "stuck")}
+    return [one for one in cases if one not in done]
 
 
 def _begun(runs: Path) -> set[str]:

@@ -12,7 +12,7 @@ from tempermd.campaign.checking import check_models
 from tempermd.campaign.folder import Campaign, open_campaign
 from tempermd.campaign.judging import collect, exit_code
 from tempermd.campaign.spec import RobustnessSpec
-from tempermd.campaign.stopping import driving
+from tempermd.campaign.stopping import driving, refuse_stopped
 from tempermd.campaign.submitting import array_slots
 from tempermd.campaign.taking import RunTask, Taken, What, take, tasks_of
 from tempermd.engine import EngineProfile, available_cores, run_tasks
@@ -59,6 +59,7 @@ def run_here(
     Counter
         How many runs became what.
     """
+    refuse_stopped(campaign.folder)
     profile = profile or campaign.spec.profile()
     if profile.kind == "local":
         lmp.lmp_command()

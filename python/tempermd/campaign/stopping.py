@@ -37,6 +37,13 @@ def is_stopped(folder: Path) -> bool:
     return (folder / MARK).exists()
 
 
+def refuse_stopped(folder: Path) -> None:
+    """Raise a UserError where a campaign is marked to stop."""
+    if is_stopped(folder):
+        by = read_record(folder / MARK, StopRecord).by
+        raise UserError(f"{folder}: stopped by {by}; `tempermd campaign resume` goes on with it")
+
+
 def stop(folder: Path) -> int:
     """Mark a campaign to stop and interrupt its drivers on this machine.
 

@@ -9,7 +9,7 @@ from typing import TypeVar
 from tempermd import lmp
 from tempermd.campaign.checking import check_models
 from tempermd.campaign.folder import read_campaign
-from tempermd.campaign.gathering import gather
+from tempermd.campaign.gathering import gather, open_runs
 from tempermd.campaign.running import tell
 from tempermd.campaign.taking import cores_of_job, take, tasks_of
 from tempermd.engine import MORE_TO_DO, run_tasks
@@ -37,13 +37,7 @@ def work(folder: Path, task: int, of: int, *, workers: int | None = None) -> int
     """
     lmp.lmp_command()
     campaign = read_campaign(folder)
-    open_ones = [
-        line.id
-        for line in gather(campaign, complete=False)
-        if line.state in ("planned", "waiting", "running")
-    ]
-    in_plan = {one: place for place, one in enumerate(campaign.cases)}
-    open_ones.sort(key=in_plan.__getitem__)
+    open_ones = open_runs(gather(campaign, complete=False), campaign.cases)
     tasks = tasks_of(campaign, own_order(open_ones, task, of))
     count = workers or max(1, cores_of_job() // campaign.spec.resources.cores)
     late = False
