@@ -20,7 +20,7 @@ from tempermd import md
 from tempermd.md import lease as leases
 from tempermd.md.lease import Lease, LeaseFile, take_turn
 from tempermd.md.owner import Owner, this_process
-from tempermd.records import write_record
+from tempermd.records import UserError, write_record
 
 ELSEWHERE = Owner(host="node7", boot="another boot", pid=os.getpid(), pid_start=1, job="41")
 
@@ -193,6 +193,45 @@ def test_a_holder_sees_that_it_has_lost(tmp_path: Path) -> None:
         (tmp_path / "attempt-002").mkdir()
         assert turn.is_lost()
         assert ended.wait(5.0)
+
+
+def test_a_result_whose_runner_was_killed_is_published_and_not_run_again(tmp_path: Path) -> None:
+    case = lcbop_case(quench_frames=0)
+    result = md.run(case, tmp_path)
+    folder = tmp_path / case.id
+    (folder / "result.json").unlink()  # killed between the attempt's result and the link
+    assert md.run(case, tmp_path) == result
+    assert (folder / "result.json").samefile(folder / "attempt-001" / "result.json")
+    assert len(list(folder.glob("attempt-*"))) == 1
+
+
+def test_states_are_told_without_reading_what_is_large(tmp_path: Path) -> None:
+    case = lcbop_case(quench_frames=0)
+    folder = tmp_path / case.id
+    with pytest.raises(UserError, match="not a run directory"):
+        md.state_of(folder)
+    folder.mkdir()
+    (folder / "case.json").write_text(case.model_dump_json())
+    planned = md.state_of(folder)
+    assert (planned.state, planned.step, planned.planned_steps) == ("planned", 0, 200)
+    md.run(case, tmp_path)
+    for path in folder.glob("attempt-*/*"):
+        if path.name != "result.json":
+            path.unlink()
+    finished = md.state_of(folder)
+    assert (finished.state, finished.step, finished.attempts) == ("finished", 200, 1)
+    (folder / "result.json").write_text("{")  # a glance does not fail
+    assert (md.state_of(folder).state, md.state_of(folder).attempts) == ("waiting", 1)
+
+
+def test_records_that_a_lost_machine_cut_do_not_stop_a_run(tmp_path: Path) -> None:
+    case = lcbop_case(quench_frames=0)
+    attempt = left_attempt(tmp_path / case.id, ended_process())
+    (attempt / "attempt.json").write_text('{"format": "tem')
+    (attempt / "result.json").write_text("")
+    (attempt / "restart.100").write_bytes(b"LammpS RestartT\0")
+    result = md.run(case, tmp_path)
+    assert (result.outcome, result.attempt) == ("finished", "attempt-002")
 
 
 # orphans

@@ -36,11 +36,11 @@ from tempermd.md.case import (
 from tempermd.md.failures import KILLING_SIGNALS, Crash, class_of, crash_of, signal_of
 from tempermd.md.judge import Outcome, Progress, judge, rate_atom_steps_per_s, read_progress
 from tempermd.md.launch import Launch
-from tempermd.md.lease import RESULT, Lease
+from tempermd.md.lease import Lease
 from tempermd.md.owner import this_process
 from tempermd.md.quench import QUENCH, quench_run
-from tempermd.md.result import Failure, RunResult
-from tempermd.records import read_record, sha256_file, write_record
+from tempermd.md.result import Failure, RunResult, attempt_results
+from tempermd.records import sha256_file, write_record
 
 FROM = "from.restart"
 FINAL = "final.data"
@@ -97,7 +97,7 @@ def run_attempt(
     case, attempt = setting.case, lease.attempt
     origin = choose_origin(case, setting.folder, lease.number)
     output = _prepare(setting, lease, origin)
-    margin_s = _margin_s(setting, lease)
+    margin_s = _margin_s(setting)
     process, ending_s = _run_lammps(setting, lease, origin, margin_s)
     (output / "screen.txt").write_text(process.stdout_tail)
     progress = read_progress(output / LOG)
@@ -183,12 +183,10 @@ def _ends(budget: Budget) -> bool:
     return budget.end_unix_s is not None
 
 
-def _margin_s(setting: Setting, lease: Lease) -> float:
+def _margin_s(setting: Setting) -> float:
     """Return the margin, no less than what earlier attempts needed to end, half as much again."""
-    needed = [0.0]
-    for path in setting.folder.glob(f"attempt-*/{RESULT}"):
-        needed.append(read_record(path, RunResult).ending_s or 0.0)
-    return max(setting.budget.margin_s, 1.5 * max(needed))
+    needed = [result.ending_s or 0.0 for result in attempt_results(setting.folder)]
+    return max(setting.budget.margin_s, 1.5 * max(needed, default=0.0))
 
 
 def _judged(

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import math
 import re
+from collections import deque
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
+
+from tempermd.md.frames import ATOMS_HEAD, text_frames
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,6 +49,7 @@ def read_progress(log: Path | str) -> Progress:
     if not Path(log).is_file():
         return progress
     names: list[str] = []
+    tail: deque[str] = deque(maxlen=5)
     with Path(log).open(errors="replace") as stream:
         for line in stream:
             words = line.split()
@@ -54,20 +58,23 @@ def read_progress(log: Path | str) -> Progress:
             elif words[:1] == ["Loop"]:
                 names = []
             elif names and len(words) == len(names) and words[0].isdigit():
-                _take_thermo(progress, names, words)
+                _take_thermo(progress, names, words, line)
             elif line.startswith("ERROR"):
                 progress.error = line.split(" (src/")[0].split(" (/")[0].strip()
             if words:
-                progress.tail = [*progress.tail[-4:], line.strip()]
+                tail.append(line.strip())
+    progress.tail = list(tail)
     return progress
 
 
-def _take_thermo(progress: Progress, names: list[str], words: list[str]) -> None:
+def _take_thermo(progress: Progress, names: list[str], words: list[str], line: str) -> None:
     step, before = int(words[0]), progress.last_step
     widest = progress.gap[1] - progress.gap[0] if progress.gap else 0
     if before >= 0 and step - before > widest:
         progress.gap = before, step
     progress.last_step = step
+    if "n" not in line.lower():
+        return  # neither nan nor inf
     for name, word in zip(names, words, strict=True):
         try:
             finite = math.isfinite(float(word))
@@ -155,24 +162,7 @@ def finite_frames(dump: Path | str) -> list[int]:
 
 def _frames(dump: Path) -> Iterator[tuple[int, bool, bool]]:
     """Yield step, whether it is whole, and whether it is finite, for each frame of a dump."""
-    if not dump.is_file():
-        return
-    with dump.open("rb") as stream:
-        head = b""
-        step, expected, seen, finite = -1, -1, 0, True
-        for line in stream:
-            if line.startswith(b"ITEM: TIMESTEP"):
-                if step >= 0:
-                    yield step, seen == expected, finite
-                step, expected, seen, finite = -1, -1, 0, True
-            if line.startswith(b"ITEM:"):
-                head = line
-            elif head.startswith(b"ITEM: TIMESTEP"):
-                step = int(line)
-            elif head.startswith(b"ITEM: NUMBER OF ATOMS"):
-                expected = int(line)
-            elif head.startswith(b"ITEM: ATOMS"):
-                seen += line.endswith(b"\n")
-                finite = finite and b"n" not in line.lower()  # nan, -nan, inf
-        if step >= 0:
-            yield step, seen == expected, finite
+    for frame in text_frames(dump):
+        if frame.step >= 0:
+            atoms = frame.text[frame.text.find(ATOMS_HEAD) :].partition(b"\n")[2]
+            yield frame.step, frame.whole, not (b"n" in atoms or b"N" in atoms)  # nan, -nan, inf

@@ -18,8 +18,8 @@ def replay_run(
 ) -> Path:
     """Run a case again from its last restart before a step until shortly after it.
 
-    LAMMPS goes on from a restart as it went on before, up to rounding: in a chaotic system
-    two runs part after a picosecond or so.
+    On one rank and the same machine LAMMPS goes on from a restart as it went on before, bit for
+    bit; elsewhere up to rounding: in a chaotic system two runs part after a picosecond or so.
 
     Parameters
     ----------

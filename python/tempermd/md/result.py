@@ -93,8 +93,17 @@ def read_result(folder: Path | str) -> RunResult | None:
     folder = Path(folder)
     if (folder / RESULT).exists():
         return read_record(folder / RESULT, RunResult)
-    attempts = sorted(folder.glob(f"attempt-*/{RESULT}"), key=_number)
-    return read_record(attempts[-1], RunResult) if attempts else None
+    results = attempt_results(folder)
+    return results[-1] if results else None
+
+
+def attempt_results(folder: Path) -> list[RunResult]:
+    """Return the results of a run's attempts, oldest first; what a lost machine cut is left out."""
+    results = []
+    for number in attempt_numbers(folder):
+        with suppress(UserError):
+            results.append(read_record(folder / attempt_name(number) / RESULT, RunResult))
+    return results
 
 
 def newest_attempt(folder: Path | str) -> Path | None:
@@ -105,10 +114,6 @@ def newest_attempt(folder: Path | str) -> Path | None:
         return folder / result.attempt
     numbers = attempt_numbers(folder)
     return folder / attempt_name(numbers[-1]) if numbers else None
-
-
-def _number(result: Path) -> int:
-    return attempt_number(result.parent.name) or 0
 
 
 def state_of(folder: Path | str) -> RunState:
@@ -129,8 +134,8 @@ def state_of(folder: Path | str) -> RunState:
     except (FileNotFoundError, NotADirectoryError):
         raise UserError(f"{folder}: not a run directory (it is not there)") from None
     numbers = [number for name in names if (number := attempt_number(name)) is not None]
-    if RESULT in names:
-        raw = _json(folder / RESULT)
+    raw = _json(folder / RESULT) if RESULT in names else {}
+    if raw:
         return RunState(
             state="model_failure" if raw.get("outcome") == "model_failure" else "finished",
             step=raw.get("last_step", 0),

@@ -15,7 +15,15 @@ from tempermd.md.case import Case
 from tempermd.md.failures import Crash, is_full_disk
 from tempermd.md.launch import Launch
 from tempermd.md.lease import RESULT, Lease, attempt_name, attempt_numbers, take_turn
-from tempermd.md.result import CASE, STUCK, Failure, RunResult, Stuck, read_stuck
+from tempermd.md.result import (
+    CASE,
+    STUCK,
+    Failure,
+    RunResult,
+    Stuck,
+    attempt_results,
+    read_stuck,
+)
 from tempermd.records import UserError, atomic_write, read_record, sha256_file, write_record
 
 PATIENCE = 3
@@ -93,13 +101,18 @@ def check_files(case: Case) -> None:
 def publish(attempt_result: Path, published: Path) -> RunResult:
     """Publish an attempt's result; where another attempt was faster, its result stands."""
     with suppress(FileExistsError):
+        _to_disk(attempt_result)
         os.link(attempt_result, published)
-        handle = os.open(published.parent, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+        _to_disk(published.parent)
     return read_record(published, RunResult)
+
+
+def _to_disk(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _write_case(case: Case, folder: Path) -> None:
@@ -140,8 +153,10 @@ def _turn(setting: Setting) -> Lease | RunResult:
         left_s = max(0.0, budget.remaining_s())
         return _not_run(setting, "walltime", f"not begun: the job ends in {left_s:.0f} s")
     turn = take_turn(folder, stop_s=spare_s)
-    if isinstance(turn, Lease) and (folder / RESULT).exists():
-        turn.attempt.rmdir()
+    if isinstance(turn, Lease):
+        _publish_what_was_left(folder)
+        if (folder / RESULT).exists():
+            turn.attempt.rmdir()
     if (folder / RESULT).exists():
         return read_record(folder / RESULT, RunResult)
     if isinstance(turn, str):
@@ -152,6 +167,14 @@ def _turn(setting: Setting) -> Lease | RunResult:
         write_record(folder / STUCK, Stuck(stuck=True, reason=reason))
         raise _stuck_error(folder, reason)
     return turn
+
+
+def _publish_what_was_left(folder: Path) -> None:
+    """Publish a result whose runner was killed before it could."""
+    for result in attempt_results(folder):
+        if result.outcome != "infrastructure_failure":
+            publish(folder / result.attempt / RESULT, folder / RESULT)
+            return
 
 
 def _one_attempt(setting: Setting, lease: Lease, history: _History) -> RunResult | None:
