@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -24,7 +26,6 @@ def test_examples_are_short_and_good(path: Path) -> None:
     assert read_profile(path) == read_profile(path.stem)
     # what an example leaves commented out is right, too
     lines = [line[1:] if line[:1] == "#" and "=" in line else line for line in text.splitlines()]
-    import tomllib
 
     EngineProfile.model_validate(tomllib.loads("\n".join(lines)))
 
@@ -116,3 +117,14 @@ def test_parsl_waits_until_it_is_needed() -> None:
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert "tempermd.engine" in loaded.stdout.split()
     assert not {"parsl", "zmq"} & set(loaded.stdout.split())
+
+
+PAGE = (Path(__file__).parents[1] / "docs" / "clusters.md").read_text()
+
+
+def test_the_page_shows_a_good_profile_and_names_every_key() -> None:
+    shown = re.search(r"```toml\n(.*?)```", PAGE, re.S).group(1)
+    assert EngineProfile.model_validate(tomllib.loads(shown)).max_blocks == 4
+    named = set(re.findall(r"`(\w+)`", "".join(re.findall(r"^\| (`.*?) \|", PAGE, re.M))))
+    assert named >= set(EngineProfile.model_fields)
+    assert named - {"queue"} == set(EngineProfile.model_fields)

@@ -84,17 +84,18 @@ class Crew:
         Processes, each with one thread by default (``OMP_NUM_THREADS``).
     initializer, initargs
         Called once in every worker before its first task.
+    cores_per_task
+        What callers are told that each task has.
     """
-
-    cores_per_task = None
 
     def __init__(
         self,
         count: int,
         initializer: Callable[..., None] | None = None,
         initargs: tuple[Any, ...] = (),
+        cores_per_task: int | None = None,
     ) -> None:
-        self.count = count
+        self.count, self.cores_per_task = count, cores_per_task
         self._context = multiprocessing.get_context("spawn")
         # the pipe ends when it is closed here, and also when this process dies
         self._lifeline, self._held = self._context.Pipe(duplex=False)
@@ -185,15 +186,17 @@ class _Worker:
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """Ignore Ctrl-C for the moment that stopping the workers takes (at most ``GRACE_S``)."""
+    """Ignore a second Ctrl-C or SIGTERM for the moment that stopping the workers takes."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    previous = [signal.signal(number, signal.SIG_IGN) for number in numbers]
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, previous)
+        for number, handler in zip(numbers, previous, strict=True):
+            signal.signal(number, handler)
 
 
 def _work(

@@ -56,7 +56,9 @@ def open_crew(
     profile = profile or EngineProfile()
     check_takes_tasks(profile)
     if profile.kind == "local":
-        return Crew(count or profile.slots_per_node(available_cores()), initializer, initargs)
+        room = profile.slots_per_node(available_cores())
+        cores = profile.cores_per_task if profile.cores_per_task > 1 else None
+        return Crew(count or room, initializer, initargs, cores)
     from tempermd.engine.parsl_crew import ParslCrew
 
     return ParslCrew(profile, count, initializer, initargs, scratch)

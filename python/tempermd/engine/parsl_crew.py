@@ -111,10 +111,20 @@ class ParslCrew:
             )
         except BaseException:
             atexit.unregister(self.stop)
+            self._give_up()
             raise
         client = self.executor.command_client
         client.run = partial(client.run, timeout_s=ANSWER_S)  # it would wait without end
         threading.Thread(target=self._watch, daemon=True).start()
+
+    def _give_up(self) -> None:
+        """Leave nothing of a start that failed or was interrupted."""
+        if not self.executor.bad_state_is_set:
+            self.executor.set_bad_state_and_fail_all(UserError(STOPPED))
+        if self.executor.interchange_proc is not None:
+            self.executor.interchange_proc.terminate()
+        parsl_parts.cancel_all(self.executor, self.profile, self.label)
+        _stop_log(self._log)
 
     def submit(self, function: Callable[[Item], Value], item: Item) -> Future[Outcome]:
         """Hand one task over; what keeps it from being sent is said in its outcome."""
