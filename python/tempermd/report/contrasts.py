@@ -7,8 +7,7 @@ from itertools import combinations
 
 from pydantic import BaseModel, ConfigDict
 
-from tempermd.events import Analysis
-from tempermd.report.fates import by_condition, lives_of, usable
+from tempermd.report.fates import Judged, by_condition, lives_of, usable
 from tempermd.report.survival import Comparison, log_rank, runs_to_tell_apart
 
 SIGNIFICANT = 0.05
@@ -34,7 +33,7 @@ class Contrast(BaseModel):
     sentence: str
 
 
-def contrasts_between(models: Sequence[Sequence[Analysis]]) -> list[Contrast]:
+def contrasts_between(models: Sequence[Sequence[Judged]]) -> list[Contrast]:
     """Compare every two models in every condition in which both have two usable runs or more."""
     found = []
     for one, other in combinations(map(by_condition, models), 2):
@@ -46,7 +45,7 @@ def contrasts_between(models: Sequence[Sequence[Analysis]]) -> list[Contrast]:
     return found
 
 
-def _contrast(one: Sequence[Analysis], other: Sequence[Analysis]) -> Contrast:
+def _contrast(one: Sequence[Judged], other: Sequence[Judged]) -> Contrast:
     comparison = log_rank(lives_of(one), lives_of(other))
     told_apart = comparison is not None and comparison.p < SIGNIFICANT
     counts = [(sum(run.survived for run in runs), sum(map(usable, runs))) for runs in (one, other)]
