@@ -252,17 +252,59 @@ def test_npt_lets_the_axis_go_where_it_is_not_stressed(tmp_path: Path) -> None:
 @pytest.mark.parametrize("script", ["nanotube.in", "pull.in", "npt.in", "knock_on.in"])
 @pytest.mark.parametrize("step", [100, 200, 300])
 def test_every_protocol_goes_on_from_a_restart(script: str, step: int, tmp_path: Path) -> None:
-    """The last thermo line is that of the unbroken run, to what rounding makes of chaos."""
+    """Every thermo line and frame is that of the unbroken run, bit for bit."""
     options = {"potential": "lcbop", "ramp": 200, "steps": 300, "T": 1500, "restart_every": 100}
-    run_input(script, tmp_path, **options)
+    run_input(script, tmp_path, every=50, **options)
     (tmp_path / "more").mkdir()
     resumed = {"resume": 1, "from": f"../restart.{step}"}
+    run_input(script, tmp_path / "more", every=50, **options, **resumed)
+    names, whole = thermo(tmp_path / "log.lammps")
+    _, again = thermo(tmp_path / "more" / "log.lammps")
+    np.testing.assert_array_equal(again, whole[whole[:, 0] >= step])
+    assert (whole[-1, 0], names[0]) == (500, "Step")
+    before = frames_of(tmp_path / "trajectory.lammpstrj")
+    found = frames_of(tmp_path / "more" / "trajectory.lammpstrj")
+    assert list(found) == list(range(step, 501, 50))
+    for number, columns in found.items():
+        if number > step:  # an atom is knocked on after the frame of its step
+            np.testing.assert_array_equal(columns, before[number])
+
+
+@pytest.mark.parametrize("script", ["nanotube.in", "pull.in", "npt.in", "knock_on.in"])
+@pytest.mark.parametrize("ramp", [0, 1_000_000])
+def test_every_protocol_stops_at_its_time_limit(script: str, ramp: int, tmp_path: Path) -> None:
+    options = {"potential": "lcbop", "ramp": ramp, "steps": 1_000_000, "every": 1000}
+    options["restart_every"] = 10**7
+    said = run_input(script, tmp_path, limit=2, **options)
+    assert "Wall time limit reached" in said
+    (stopped,) = tmp_path.glob("stopped.*")
+    step = int(stopped.suffix[1:])
+    assert 0 < step < 1_000_000
+    assert not (tmp_path / "final.data").exists()
+    (tmp_path / "more").mkdir()
+    resumed = {"resume": 1, "from": f"../{stopped.name}", "last": step + 20}
     run_input(script, tmp_path / "more", **options, **resumed)
-    columns = ("Step", "Temp", "PotEng", "Lz")
-    whole = pairs_of(tmp_path / "log.lammps", *columns)[-1]
-    again = pairs_of(tmp_path / "more" / "log.lammps", *columns)[-1]
-    np.testing.assert_allclose(again, whole, rtol=1e-5)
-    assert whole[0] == 500
+    _, first = thermo(tmp_path / "log.lammps")
+    _, more = thermo(tmp_path / "more" / "log.lammps")
+    assert (more[0, 0], more[-1, 0]) == (step, step + 20)
+    # what is kept goes on from where it was: energy and the thermostat's work
+    for name in (5, 6) if script != "pull.in" or ramp else ():
+        assert more[0, name] == pytest.approx(first[-1, name], abs=0.1 if name == 6 else 3.0)
+
+
+def test_a_pull_in_pieces_is_one_stage(tmp_path: Path) -> None:
+    from tempermd.events.settings import stages_from_log
+    from tempermd.trajectory import read_thermo
+
+    options = {"potential": "lcbop", "ramp": 20, "steps": 80, "restart_every": 30}
+    run_input("pull.in", tmp_path, **options)
+    read = read_thermo(tmp_path / "log.lammps")
+    assert len(read.runs) == 5  # a run begins at steps 0, 20, 30, 60 and 90
+    stages = stages_from_log(read)
+    assert [(s.first_step, s.last_step, s.box) for s in stages] == [
+        (0, 20, "fixed"),
+        (20, 100, "deformed"),
+    ]
 
 
 def test_knock_on_gives_one_atom_its_energy_and_keeps_it(tmp_path: Path) -> None:

@@ -7,72 +7,16 @@ import re
 import signal
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from md_cases import TUBE, killing, lammps_below, lcbop_case, wait_for
 from tempermd import engine, lmp, md
 from tempermd.records import UserError, sha256_file
 from tempermd.trajectory import iter_frames
-
-TUBE = lmp.potentials_folder() / "tube_8_8.data"
-
-
-def lcbop_case(**changes: object) -> md.Case:
-    """Return a short run of the control on the shipped tube."""
-    values: dict[str, object] = {
-        "potential": "lcbop",
-        "structure": str(TUBE),
-        "structure_sha256": sha256_file(TUBE),
-        "temperature_K": 1000.0,
-        "ramp_steps": 100,
-        "hold_steps": 100,
-        "seed": 1,
-        "quench_frames": 2,
-    }
-    return md.Case(**(values | changes))
-
-
-def lammps_below(folder: Path) -> list[int]:
-    """Return the ids of processes whose working directory is below a folder."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit():
-            continue
-        try:
-            where = (entry / "cwd").readlink()
-        except OSError:
-            continue  # not ours, or gone
-        if where.is_relative_to(folder) and int(entry.name) != os.getpid():
-            found.append(int(entry.name))
-    return found
-
-
-@contextmanager
-def killing(folder: Path, number: int, when: Callable[[], bool]) -> Iterator[None]:
-    """Send a signal to what runs below ``folder`` as soon as ``when()`` is true."""
-
-    def wait_and_kill() -> None:
-        limit = time.monotonic() + 60
-        while time.monotonic() < limit:
-            if when():
-                for process in lammps_below(folder):
-                    os.kill(process, number)
-                return
-            time.sleep(0.02)
-
-    thread = threading.Thread(target=wait_and_kill)
-    thread.start()
-    try:
-        yield
-    finally:
-        thread.join()
-
 
 # identity
 
@@ -335,14 +279,14 @@ def test_a_truncated_model_file_is_not_blamed_on_physics(tmp_path: Path) -> None
 
 
 def test_one_attempt_publishes_first_and_its_result_stands(root: Path, tmp_path: Path) -> None:
-    from tempermd.md import _publish
+    from tempermd.md.running import publish
     from tempermd.records import write_record
 
     result = md.read_result(root / lcbop_case().id)
     for number in (1, 2):
         mine = result.model_copy(update={"attempt": f"attempt-00{number}"})
         write_record(tmp_path / f"{number}.json", mine)
-        published = _publish(tmp_path / f"{number}.json", tmp_path / "result.json")
+        published = publish(tmp_path / f"{number}.json", tmp_path / "result.json")
         assert published.attempt == "attempt-001"
 
 
@@ -482,11 +426,3 @@ def test_lammps_ends_with_the_command_that_started_it(number: int, tmp_path: Pat
     assert process.returncode != 0
     assert not list(tmp_path.glob("*/result.json"))
     assert len(list(tmp_path.glob("*/attempt-*"))) == 2  # the third never began
-
-
-def wait_for(condition: Callable[[], bool], limit_s: float = 30.0) -> None:
-    """Wait until something is so."""
-    end = time.monotonic() + limit_s
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.05)

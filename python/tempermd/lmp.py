@@ -14,8 +14,9 @@ import sys
 import sysconfig
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
@@ -143,6 +144,7 @@ def run_process(
     timeout_s: float | None = None,
     *,
     prefix: Sequence[str] = (),
+    on_start: Callable[[Callable[[], None]], None] | None = None,
 ) -> ProcessResult:
     """Run ``lmp`` with arguments and wait; it dies with us, also on Ctrl-C.
 
@@ -158,6 +160,8 @@ def run_process(
         Wall time (s) after which the run is ended.
     prefix
         Commands put before ``lmp``, such as ``mpirun_command(1)``.
+    on_start
+        Is given a function that ends the run, for another thread to call.
     """
     command = [*prefix, *lmp_command(), *arguments]
     start = time.monotonic()
@@ -172,6 +176,8 @@ def run_process(
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
+        if on_start is not None:
+            on_start(partial(_end_group, process))
         timed_out = _wait(process, timeout_s)
         wall_s = time.monotonic() - start
         tail = _tail(output)

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
-from tempermd.campaign.running import analyse_all, run_cases
+from tempermd.campaign.judging import analyse_all
+from tempermd.campaign.running import run_cases
 from tempermd.campaign.spec import RobustnessSpec
 from tempermd.events import Analysis
 from tempermd.events.limits import DEFAULT_FILE, read_thresholds

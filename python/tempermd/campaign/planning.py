@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import shutil
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from tempermd import lmp, md
 from tempermd.campaign.building import prepare_structure
@@ -19,6 +21,15 @@ from tempermd.md import Case
 from tempermd.records import Record, UserError, sha256_file
 
 SHIPPED_STRUCTURE = "tube_8_8.data"
+STRUCTURES = "structures"
+
+
+class _Structure(NamedTuple):
+    """A data file and its hash, taken once for all runs on it."""
+
+    name: str
+    path: Path
+    sha256: str
 
 
 class CampaignPlan(Record):
@@ -37,36 +48,52 @@ class CampaignPlan(Record):
         }
 
 
-def plan(spec: RobustnessSpec, folder: Path | str) -> list[Case]:
+def plan(
+    spec: RobustnessSpec, folder: Path | str, *, built: Mapping[str, Path] | None = None
+) -> list[Case]:
     """Return all cases of a spec, seeds outermost, so that early results span all models.
 
-    Structures are written to ``folder / "structures"`` as LAMMPS data files.
+    Structures are written to ``folder / "structures"`` as LAMMPS data files; ``built`` names
+    those that lie somewhere already.
     """
     if not spec.models and not spec.control:
         raise UserError("no model to run: name a deployed model, or ask for the control")
-    structures = spec.structures or {
-        file_stem(SHIPPED_STRUCTURE): str(lmp.potentials_folder() / SHIPPED_STRUCTURE)
-    }
-    data = {
-        name: prepare_structure(source, Path(folder) / "structures" / f"{name}.data")
-        for name, source in structures.items()
-    }
+    structures = _structures(spec, Path(folder) / STRUCTURES, built or {})
     arms = [_arm(name, path) for name, path in spec.models.items()]
     if spec.control:
         arms.append({"potential": "lcbop", "model_name": CONTROL})
-    _check_elements(spec, data)
-    protocols = spec.protocols or {"": ProtocolSpec()}
-    cases = [
-        _case(spec, arm, (name, path), (title, protocol), temperature_K, seed)
-        for seed in spec.seeds
-        for title, protocol in protocols.items()
+    _check_elements(spec, {one.name: one.path for one in structures})
+    conditions = [
+        _condition(spec, structure, (title, protocol), temperature_K)
+        for title, protocol in (spec.protocols or {"": ProtocolSpec()}).items()
         for temperature_K in protocol.temperatures_K or spec.temperatures_K
-        for name, path in data.items()
-        if protocol.structures is None or name in protocol.structures
+        for structure in structures
+        if protocol.structures is None or structure.name in protocol.structures
+    ]
+    cases = [
+        _case(spec, arm, condition, seed)
+        for seed in spec.seeds
+        for condition in conditions
         for arm in arms
     ]
     _refuse_twins(cases)
     return cases
+
+
+def _structures(spec: RobustnessSpec, folder: Path, built: Mapping[str, Path]) -> list[_Structure]:
+    sources = spec.structures or {
+        file_stem(SHIPPED_STRUCTURE): str(lmp.potentials_folder() / SHIPPED_STRUCTURE)
+    }
+    found = []
+    for name, source in sources.items():
+        path = folder / f"{name}.data"
+        if name in built:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(built[name], path)
+        else:
+            prepare_structure(source, path)
+        found.append(_Structure(name, path, sha256_file(path)))
+    return found
 
 
 def _arm(name: str, path: str) -> dict[str, Any]:
@@ -80,38 +107,39 @@ def _arm(name: str, path: str) -> dict[str, Any]:
     }
 
 
-def _case(
+def _case(spec: RobustnessSpec, arm: dict[str, Any], condition: dict[str, Any], seed: int) -> Case:
+    guard_every = spec.guard_every if arm["potential"] == "nequip" else 0
+    return Case(**arm, **condition, seed=seed, guard_every=guard_every)
+
+
+def _condition(
     spec: RobustnessSpec,
-    arm: dict[str, Any],
-    structure: tuple[str, Path],
+    structure: _Structure,
     named_protocol: tuple[str, ProtocolSpec],
     temperature_K: float,
-    seed: int,
-) -> Case:
-    (name, data), (title, protocol) = structure, named_protocol
+) -> dict[str, Any]:
+    """Return the fields of a case that are the same for all models and seeds."""
+    title, protocol = named_protocol
     timestep_fs = protocol.timestep_fs or (0.1 if protocol.kind == "knock_on" else spec.timestep_fs)
     start_K, stop_K = min(spec.start_temperature_K, temperature_K), temperature_K
     if protocol.kind == "quench":
         start_K, stop_K = stop_K, start_K
-    return Case(
-        **arm,
-        **_of_kind(protocol, data),
-        structure=str(data.resolve()),
-        structure_sha256=sha256_file(data),
-        structure_name=name,
-        protocol_name=title,
-        temperature_K=stop_K,
-        start_temperature_K=start_K,
-        ramp_steps=_steps(_or(protocol.ramp_ps, spec.ramp_ps), timestep_fs),
-        hold_steps=_steps(_length_ps(protocol, spec), timestep_fs),
-        timestep_fs=timestep_fs,
-        damping_fs=spec.damping_fs,
-        seed=seed,
-        dump_every=max(1, round(spec.dump_every_fs / timestep_fs)),
-        thermo_every=max(1, round(spec.thermo_every_fs / timestep_fs)),
-        quench_frames=0 if protocol.kind == "pull" else spec.quench_frames,
-        guard_every=spec.guard_every if arm["potential"] == "nequip" else 0,
-    )
+    return {
+        **_of_kind(protocol, structure.path),
+        "structure": str(structure.path.resolve()),
+        "structure_sha256": structure.sha256,
+        "structure_name": structure.name,
+        "protocol_name": title,
+        "temperature_K": stop_K,
+        "start_temperature_K": start_K,
+        "ramp_steps": _steps(_or(protocol.ramp_ps, spec.ramp_ps), timestep_fs),
+        "hold_steps": _steps(_length_ps(protocol, spec), timestep_fs),
+        "timestep_fs": timestep_fs,
+        "damping_fs": spec.damping_fs,
+        "dump_every": max(1, round(spec.dump_every_fs / timestep_fs)),
+        "thermo_every": max(1, round(spec.thermo_every_fs / timestep_fs)),
+        "quench_frames": 0 if protocol.kind == "pull" else spec.quench_frames,
+    }
 
 
 def _of_kind(protocol: ProtocolSpec, data: Path) -> dict[str, Any]:

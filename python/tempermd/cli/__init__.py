@@ -10,12 +10,13 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.exceptions import TyperException
 
-from tempermd.cli import structures, labels, datasets, models, runs, studies  # isort: skip
+from tempermd.cli import structures, labels, datasets, models, runs, campaigns, studies  # isort: skip
 from tempermd.cli.application import app
 from tempermd.records import UserError
 
 __all__ = [
     "app",
+    "campaigns",
     "datasets",
     "deploy_main",
     "labels",

@@ -15,7 +15,8 @@ USUAL_DAMPING_FS = 100.0
 def stages_from_log(thermo: Thermo | None) -> list[Stage]:
     """Read ramps, holds and runs without a thermostat from the fixes that a log echoes.
 
-    What a box was deformed by is taken to be meant to break.
+    Runs that follow one another under the same settings are one stage. What a box was deformed by
+    is taken to be meant to break.
     """
     stages = []
     for run in thermo.runs if thermo is not None else ():
@@ -24,18 +25,26 @@ def stages_from_log(thermo: Thermo | None) -> list[Stage]:
             continue
         start_K, stop_K, _ = run.thermostat or (0.0, 0.0, 0.0)
         kind = "free" if run.thermostat is None else "hold" if start_K == stop_K else "ramp"
-        stages.append(
-            Stage(
-                kind=kind,
-                first_step=int(steps[0]),
-                last_step=int(steps[-1]),
-                start_temperature_K=start_K,
-                stop_temperature_K=stop_K,
-                box=run.box,
-                breaks=run.box == "deformed",
-            )
+        stage = Stage(
+            kind=kind,
+            first_step=int(steps[0]),
+            last_step=int(steps[-1]),
+            start_temperature_K=start_K,
+            stop_temperature_K=stop_K,
+            box=run.box,
+            breaks=run.box == "deformed",
         )
+        if stages and _goes_on(stages[-1], stage):
+            stage = stage.model_copy(update={"first_step": stages.pop().first_step})
+        stages.append(stage)
     return stages
+
+
+def _goes_on(before: Stage, stage: Stage) -> bool:
+    """Tell whether a hold goes on from where another ended, nothing changed."""
+    joint = {"first_step": 0, "last_step": 0}
+    same = before.model_copy(update=joint) == stage.model_copy(update=joint)
+    return same and stage.kind != "ramp" and before.last_step == stage.first_step
 
 
 def damping_from_log(thermo: Thermo | None) -> float:
@@ -57,9 +66,9 @@ def timestep_from_log(thermo: Thermo | None) -> float | None:
     return None
 
 
-def timestep_from_dump(dump: Path | str) -> float | None:
+def timestep_from_dump(dump: Path | str, units: str | None = None) -> float | None:
     """Return the timestep in fs by the times of the first two frames."""
-    frames = iter_frames(dump)
+    frames = iter_frames(dump, units)
     first, second = next(frames, None), next(frames, None)
     if first is None or second is None or first.time_ps is None or second.time_ps is None:
         return None

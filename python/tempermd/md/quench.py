@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar
 
@@ -34,11 +35,17 @@ class Quench(Record):
     frames: list[QuenchedFrame]
 
 
-def quench_run(case: Case, attempt: Path, *, last_ones: bool) -> lmp.ProcessResult | None:
+def quench_run(
+    case: Case,
+    attempt: Path,
+    *,
+    last_ones: bool,
+    start: Callable[[list[str]], lmp.ProcessResult] | None = None,
+) -> lmp.ProcessResult | None:
     """Minimise the start and some frames into ``quench.json``; None when there are no frames.
 
     What a failed model makes of its last frames may not have a minimum at all: then there
-    are fewer energies, or no file.
+    are fewer energies, or no file. ``start`` runs LAMMPS with arguments in the attempt's folder.
     """
     frames = finite_frames(attempt / DUMP)[1:]
     if case.quench_frames == 0 or not frames:
@@ -50,7 +57,10 @@ def quench_run(case: Case, attempt: Path, *, last_ones: bool) -> lmp.ProcessResu
     variables = potential_variables(case, DATA, MODEL) | {"dump": DUMP}
     arguments = ["-in", str(script), "-log", "quench.log", *as_options(variables)]
     arguments += ["-var", "frames", *map(str, chosen)]
-    process = lmp.run_process(arguments, cwd=attempt, env=environment())
+    if start is None:
+        process = lmp.run_process(arguments, cwd=attempt, env=environment())
+    else:
+        process = start(arguments)
     quench = read_quench(attempt / "quench.log", count_atoms(case.structure))
     if quench is not None:
         write_record(attempt / QUENCH, quench)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+from collections.abc import Mapping
 from pathlib import Path
 
 from tempermd import lmp
@@ -13,17 +13,19 @@ BEFORE_PS = 0.25
 AFTER_PS = 0.1
 
 
-def replay_run(case: Case, attempt: Path, step: int, output: Path | str, *, every: int = 1) -> Path:
+def replay_run(
+    case: Case, restarts: Mapping[int, Path], step: int, output: Path | str, *, every: int = 1
+) -> Path:
     """Run a case again from its last restart before a step until shortly after it.
 
-    LAMMPS goes on from a restart as it went on before, up to rounding: in a chaotic system
-    two runs part after a picosecond or so.
+    On one rank and the same machine LAMMPS goes on from a restart as it went on before, bit for
+    bit; elsewhere up to rounding: in a chaotic system two runs part after a picosecond or so.
 
     Parameters
     ----------
     case : Case
-    attempt : Path
-        Folder of the run that is played again.
+    restarts : mapping of int to Path
+        The restart files of the run that is played again, by step.
     step : int
         What is to be seen: from a quarter of a picosecond before it on.
     output : path
@@ -39,7 +41,7 @@ def replay_run(case: Case, attempt: Path, step: int, output: Path | str, *, ever
     if not 0 <= step <= case.planned_steps:
         raise UserError(f"step {step}: this run has steps 0 to {case.planned_steps}")
     steps_per_ps = 1000.0 / case.timestep_fs
-    restart = last_restart(attempt, step - round(BEFORE_PS * steps_per_ps))
+    restart = last_restart(restarts, step - round(BEFORE_PS * steps_per_ps))
     last = min(step + round(AFTER_PS * steps_per_ps), case.planned_steps)
     folder = new_folder(output)
     changes = {"every": str(every), "thermo": str(every), "last": str(max(last, 1)), "guard": "0"}
@@ -57,11 +59,6 @@ def replay_run(case: Case, attempt: Path, step: int, output: Path | str, *, ever
     return folder / DUMP
 
 
-def last_restart(attempt: Path, step: int) -> Path | None:
+def last_restart(restarts: Mapping[int, Path], step: int) -> Path | None:
     """Return the last restart file of a run not after a step, or None: from the start then."""
-    found = {
-        int(match[1]): path
-        for path in attempt.glob("restart.*")
-        if (match := re.fullmatch(r"restart\.(\d+)", path.name))
-    }
-    return max(((s, path) for s, path in found.items() if s <= step), default=(0, None))[1]
+    return restarts[last] if (last := max((s for s in restarts if s <= step), default=0)) else None

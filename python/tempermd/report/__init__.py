@@ -8,6 +8,7 @@ from tempermd.report.summary import (
     ModelVerdict,
     Summary,
     SurvivalCell,
+    kind_name,
     summarise,
     summary_text,
 )
@@ -32,6 +33,7 @@ __all__ = [
     "Table",
     "clopper_pearson",
     "kaplan_meier",
+    "kind_name",
     "log_rank",
     "rate_per_ns",
     "runs_to_tell_apart",

@@ -7,11 +7,11 @@ from itertools import combinations
 
 from pydantic import BaseModel, ConfigDict
 
-from tempermd.events import Analysis
-from tempermd.report.fates import by_condition, lives_of, usable
+from tempermd.report.fates import Judged, by_condition, lives_of, usable
 from tempermd.report.survival import Comparison, log_rank, runs_to_tell_apart
 
 SIGNIFICANT = 0.05
+NEITHER = "Neither"
 LEAST_RUNS = 2
 """One run each tells nothing apart."""
 
@@ -33,7 +33,7 @@ class Contrast(BaseModel):
     sentence: str
 
 
-def contrasts_between(models: Sequence[Sequence[Analysis]]) -> list[Contrast]:
+def contrasts_between(models: Sequence[Sequence[Judged]]) -> list[Contrast]:
     """Compare every two models in every condition in which both have two usable runs or more."""
     found = []
     for one, other in combinations(map(by_condition, models), 2):
@@ -45,7 +45,7 @@ def contrasts_between(models: Sequence[Sequence[Analysis]]) -> list[Contrast]:
     return found
 
 
-def _contrast(one: Sequence[Analysis], other: Sequence[Analysis]) -> Contrast:
+def _contrast(one: Sequence[Judged], other: Sequence[Judged]) -> Contrast:
     comparison = log_rank(lives_of(one), lives_of(other))
     told_apart = comparison is not None and comparison.p < SIGNIFICANT
     counts = [(sum(run.survived for run in runs), sum(map(usable, runs))) for runs in (one, other)]
@@ -72,7 +72,7 @@ def _contrast_sentence(
     if comparison is None and any(survived < runs for survived, runs in counts):
         return f"{names[0]} and {names[1]} are not told apart: all fail, and at the same time."
     if comparison is None:
-        return f"Neither {names[0]} nor {names[1]} failed: they are not told apart."
+        return f"{NEITHER} {names[0]} nor {names[1]} failed: they are not told apart."
     effect = ""
     if comparison.hazard_ratio is not None:
         effect = (

@@ -9,11 +9,11 @@ from typing import ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from tempermd.events import Analysis, Event
+from tempermd.events import Event
 from tempermd.physics import PhysicsRecord
 from tempermd.records import Record
-from tempermd.report.contrasts import Contrast, contrasts_between
-from tempermd.report.fates import by_condition, lives_of, usable
+from tempermd.report.contrasts import NEITHER, Contrast, contrasts_between
+from tempermd.report.fates import Judged, by_condition, lives_of, usable
 from tempermd.report.survival import SurvivalCurve, clopper_pearson, kaplan_meier, rate_per_ns
 
 Verdict = Literal["PASS", "WARN", "FAIL", "INCONCLUSIVE"]
@@ -76,12 +76,32 @@ class Summary(Record):
     total_ps: float
 
     @property
+    def told_apart(self) -> list[str]:
+        """What tells models apart, a line for each pair, but one for all that nobody failed."""
+        lines = []
+        for condition in dict.fromkeys(one.condition for one in self.contrasts):
+            here = [one for one in self.contrasts if one.condition == condition]
+            quiet = [one for one in here if one.sentence.startswith(NEITHER)]
+            sentences = [one.sentence for one in here if len(quiet) < 2 or one not in quiet]
+            if len(quiet) > 1:
+                names = dict.fromkeys(name for one in quiet for name in (one.model, one.other))
+                sentences.append(f"None of {', '.join(names)} failed: they are not told apart.")
+            head = condition[0].upper() + condition[1:]
+            lines += [f"{head}: {sentence}" for sentence in sentences]
+        return lines
+
+    @property
     def conditions(self) -> list[str]:
         """All conditions, each once: by protocol, then by temperature."""
         return sorted({cell.condition for cell in self.survival}, key=_in_words_and_numbers)
 
 
-def summarise(analyses: Sequence[Analysis], physics: Sequence[PhysicsRecord] = ()) -> Summary:
+def summarise(
+    analyses: Sequence[Judged],
+    physics: Sequence[PhysicsRecord] = (),
+    *,
+    contrasts: bool = True,
+) -> Summary:
     """Judge every model by all of its runs.
 
     FAIL when any run has a fatal or severe event, INCONCLUSIVE when no run is usable, WARN when
@@ -89,8 +109,10 @@ def summarise(analyses: Sequence[Analysis], physics: Sequence[PhysicsRecord] = (
 
     Parameters
     ----------
-    analyses : sequence of Analysis
+    analyses : sequence of Analysis, or of a campaign's rows
     physics : sequence of PhysicsRecord
+    contrasts : bool
+        Whether to compare every two models in every condition: slow where there are many.
 
     Returns
     -------
@@ -107,13 +129,15 @@ def summarise(analyses: Sequence[Analysis], physics: Sequence[PhysicsRecord] = (
         verdict=next((verdict for verdict in order if verdict in judged), "INCONCLUSIVE"),
         models=models,
         survival=[cell for name in names for cell in _survival(name, runs[name])],
-        contrasts=contrasts_between([runs[model.name] for model in models if not model.control]),
+        contrasts=contrasts_between([runs[model.name] for model in models if not model.control])
+        if contrasts
+        else [],
         n_runs=len(analyses),
         total_ps=sum(analysis.duration_ps for analysis in analyses),
     )
 
 
-def _judge(name: str, runs: Sequence[Analysis], wrong: str | None) -> ModelVerdict:
+def _judge(name: str, runs: Sequence[Judged], wrong: str | None) -> ModelVerdict:
     failed = [run for run in runs if run.failed]
     events: Counter[str] = Counter()
     for run in runs:
@@ -146,7 +170,7 @@ def _judge(name: str, runs: Sequence[Analysis], wrong: str | None) -> ModelVerdi
     )
 
 
-def _sentence(verdict: Verdict, runs: Sequence[Analysis], n_usable: int) -> str:
+def _sentence(verdict: Verdict, runs: Sequence[Judged], n_usable: int) -> str:
     """Say the verdict with its numbers."""
     if verdict == "INCONCLUSIVE":
         return f"None of {_count(len(runs), 'run')} came to an end that tells about the model."
@@ -169,7 +193,7 @@ def _sentence(verdict: Verdict, runs: Sequence[Analysis], n_usable: int) -> str:
     return f"{counted} survived without an event; {means}."
 
 
-def _first_failure(run: Analysis) -> str:
+def _first_failure(run: Judged) -> str:
     """Tell when and how the run that failed first did so."""
     event = first_damning(run)
     facts = [run.reason if event is None else kind_name(event.kind)]
@@ -179,13 +203,13 @@ def _first_failure(run: Analysis) -> str:
     return f"the first after {after_ps:.3g} ps ({', '.join(facts)})"
 
 
-def first_damning(run: Analysis) -> Event | None:
+def first_damning(run: Judged) -> Event | None:
     """Return the first fatal or severe event of a run, or None."""
     damning = [event for event in run.events if event.severity != "warn"]
     return min(damning, key=lambda event: event.time_ps, default=None)
 
 
-def _survival(name: str, runs: Sequence[Analysis]) -> list[SurvivalCell]:
+def _survival(name: str, runs: Sequence[Judged]) -> list[SurvivalCell]:
     cells = []
     for condition, here in by_condition(runs).items():
         n_usable, n_survived = sum(map(usable, here)), sum(run.survived for run in here)
@@ -204,7 +228,7 @@ def _survival(name: str, runs: Sequence[Analysis]) -> list[SurvivalCell]:
     return cells
 
 
-def _failures_per_ns(runs: Sequence[Analysis]) -> tuple[float, float, float | None]:
+def _failures_per_ns(runs: Sequence[Judged]) -> tuple[float, float, float | None]:
     lives = lives_of(runs)
     rate, low, high = rate_per_ns(
         sum(life.failed for life in lives), sum(life.time_ps for life in lives)
@@ -258,8 +282,8 @@ def summary_text(summary: Summary) -> str:
             )
         events = ", ".join(f"{count} {kind}" for kind, count in model.event_counts.items())
         lines.append(f"{'':<12}  {'':<{width}}  {apart}; events: {events or 'none'}")
-    lines += [
-        f"{one.condition[0].upper()}{one.condition[1:]}: {one.sentence}"
-        for one in summary.contrasts
-    ]
-    return "\n".join(lines)
+        cells = [cell for cell in summary.survival if cell.model == model.name and cell.n_usable]
+        if len(cells) > 1:
+            counts = [f"{cell.condition} {cell.n_survived} of {cell.n_usable}" for cell in cells]
+            lines.append(f"{'':<12}  {'':<{width}}  survived: {'; '.join(counts)}")
+    return "\n".join([*lines, *summary.told_apart])

@@ -129,15 +129,18 @@ def expected_failures(
     lives: Sequence[Life], others: Sequence[Life]
 ) -> tuple[tuple[int, float], tuple[int, float]]:
     """Return for both groups the failures seen, and those expected if they were alike."""
-    times = sorted({life.time_ps for life in [*lives, *others] if life.failed})
-    expected = [0.0, 0.0]
-    for time_ps in times:
-        at_risk = [sum(life.time_ps >= time_ps for life in group) for group in (lives, others)]
-        failing = sum(life.failed and life.time_ps == time_ps for life in [*lives, *others])
-        for group in range(2):
-            expected[group] += failing * at_risk[group] / sum(at_risk)
-    seen = [sum(life.failed for life in group) for group in (lives, others)]
-    return (seen[0], expected[0]), (seen[1], expected[1])
+    times = np.unique([life.time_ps for life in [*lives, *others] if life.failed])
+    ends = [np.sort([life.time_ps for life in group]) for group in (lives, others)]
+    failures = [
+        np.sort([life.time_ps for life in group if life.failed]) for group in (lives, others)
+    ]
+    at_risk = np.array([len(group) - np.searchsorted(group, times) for group in ends])
+    failing = np.zeros(len(times))
+    for group in failures:
+        failing += np.searchsorted(group, times, "right") - np.searchsorted(group, times)
+    expected = (failing * at_risk / at_risk.sum(axis=0)).sum(axis=1)
+    seen = [len(group) for group in failures]
+    return (seen[0], float(expected[0])), (seen[1], float(expected[1]))
 
 
 def _censored(lives: Sequence[Life]) -> CensoredData:
