@@ -15,7 +15,7 @@ import pytest
 
 from slurm_node import SlurmNode, slurm  # noqa: F401  (a fixture)
 from tempermd import engine
-from tempermd.engine import END_VARIABLE, EngineProfile, GraphTask, crews, parsl_parts
+from tempermd.engine import END_VARIABLE, EngineProfile, GraphTask, crews, parsl_crew, parsl_parts
 from tempermd.engine import slurm as commands
 from tempermd.records import UserError
 
@@ -226,7 +226,8 @@ def test_a_task_that_a_node_cannot_load_is_told_in_words(
         list(engine.run_tasks(act, [(str(tmp_path), "a")], profile=LOCAL, scratch=tmp_path / "s"))
 
 
-def test_a_dead_interchange_is_noticed(tmp_path: Path) -> None:
+def test_a_dead_interchange_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parsl_crew, "ANSWER_S", 5.0)
     crew = engine.open_crew(LOCAL, 1, scratch=tmp_path / "s")
     try:
         future = crew.submit(act, (str(tmp_path), "a wait"))
