@@ -9,6 +9,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +18,6 @@ import pytest
 
 from md_cases import (
     assert_same_run,
-    frames_of,
     killing,
     lammps_below,
     lcbop_case,
@@ -360,6 +361,25 @@ def test_a_run_is_pinned_and_has_its_ranks(tmp_path: Path) -> None:
         assert variables["OMP_NUM_THREADS"] == "1"
 
 
+@pytest.mark.usefixtures("often")
+def test_several_ranks_go_on_to_rounding(tmp_path: Path) -> None:
+    """Atoms may change hands where a run goes on, so sums have another order."""
+    case = lcbop_case(ramp_steps=0, hold_steps=500, quench_frames=1)
+    launch = md.Launch(ranks=2)
+    whole = md.run(case, tmp_path / "whole", launch=launch)
+    folder = tmp_path / case.id
+    with killing(folder, signal.SIGKILL, reaches(folder, 230)):
+        assert md.run(case, tmp_path, launch=launch).failure == "signal"
+    last = md.run(case, tmp_path, launch=launch)
+    assert (last.outcome, last.reason) == (whole.outcome, whole.reason)
+    assert last.attempts == 2
+    found, expected = (
+        np.array([line.split() for line in thermo_of(md.newest_attempt(path) / md.LOG)], float)
+        for path in (folder, tmp_path / "whole" / case.id)
+    )
+    np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-6)
+
+
 def test_ranks_end_with_the_runner_that_started_them(tmp_path: Path) -> None:
     case = lcbop_case(hold_steps=400_000, ramp_steps=0, quench_frames=0, dump_every=1000)
     folder = tmp_path / case.id
@@ -395,31 +415,51 @@ print(result.outcome, result.failure, result.attempt)
 """
 
 
+def kill_once(folder: Path, runner: subprocess.Popen[str], chance: random.Random) -> str:
+    """Kill LAMMPS or its runner at a random moment; return which, or "" when the run ended before.
+
+    Most moments are some steps after the attempt's first, some come before LAMMPS has begun.
+    """
+    victim, pause_s = chance.choice(["lmp", "runner"]), chance.uniform(0.0, 1.0)
+    steps = chance.randint(1, 450) if chance.random() < 0.8 else None
+    before = len(list(folder.glob("attempt-*")))
+    if steps is None:
+        time.sleep(pause_s)
+    begin_s, first = time.monotonic(), None
+    while steps is not None and runner.poll() is None and time.monotonic() - begin_s < 60:
+        if len(list(folder.glob("attempt-*"))) > before:
+            done = md.read_progress(newest_log(folder)).last_step
+            first = done if first is None and done >= 0 else first
+            if first is not None and done >= first + steps:
+                break
+        time.sleep(0.01)
+    if runner.poll() is not None:
+        return ""
+    targets = [runner.pid] if victim == "runner" else lammps_below(folder)
+    for process in targets:
+        with suppress(ProcessLookupError):
+            os.kill(process, signal.SIGKILL)
+    return victim if targets else ""
+
+
 @pytest.mark.usefixtures("often")
 def test_a_run_survives_dozens_of_kills_at_random_moments(tmp_path: Path) -> None:
     """LAMMPS or its runner is killed; the products are those of the unbroken run all the same."""
-    case = lcbop_case(ramp_steps=1330, hold_steps=4670, quench_frames=1)
+    case = lcbop_case(ramp_steps=1330, hold_steps=10_670, quench_frames=1)
     md.run(case, tmp_path / "whole")
     folder = tmp_path / case.id
     (tmp_path / "case.json").write_text(case.model_dump_json())
-    chance, kills = random.Random(7), {"lmp": 0, "runner": 0}
+    chance, kills = random.Random(7), Counter[str]()
     command = [sys.executable, "-c", RUNNER, str(tmp_path / "case.json"), str(tmp_path)]
-    for _ in range(400):
+    for _ in range(40):
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as runner:
-            victim = chance.choice(list(kills))
-            try:
-                runner.wait(timeout=chance.uniform(0.5, 3.0) + 1.0)
-            except subprocess.TimeoutExpired:
-                targets = [runner.pid] if victim == "runner" else lammps_below(folder)
-                for process in targets:
-                    os.kill(process, signal.SIGKILL)
-                kills[victim] += bool(targets)
-            said = runner.stdout.read()
+            kills[kill_once(folder, runner, chance)] += 1
+            said = runner.communicate()[0]
         if said.startswith("finished"):
             break
-    assert (folder / "result.json").is_file(), kills
-    assert min(kills.values()) > 3, kills
-    assert md.read_result(folder).attempts > sum(kills.values()) / 2
+    assert min(kills["lmp"], kills["runner"]) >= 8, kills
+    while not said.startswith("finished"):
+        said = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
     assert_same_run(folder, tmp_path / "whole" / case.id)
-    assert not lammps_below(folder)
-    assert set(frames_of(md.newest_attempt(folder) / md.DUMP)) == set(range(0, 6001, 100))
+    wait_for(lambda: not lammps_below(folder))
+    assert len(list(folder.glob("attempt-*"))) >= 20
