@@ -70,7 +70,7 @@ def tasks_of(
         for runs in cells_of(campaign.cases).values():
             before |= {one: tuple(runs[:place]) for place, one in enumerate(runs)}
     folder, resources, limits = campaign.folder.resolve(), campaign.spec.resources, campaign.limits
-    gpus_per_node = campaign.spec.profile().gpus_per_node
+    gpus_per_node = campaign.spec.profile().gpus_per_node if resources.gpus else 0
     return [
         RunTask(
             folder,
