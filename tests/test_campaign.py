@@ -147,6 +147,18 @@ def test_structures_are_built(spec: dict, n_atoms: int, bodies: int, tmp_path: P
     assert atoms.get_all_distances(mic=True)[np.triu_indices(n_atoms, 1)].min() > 1.2
 
 
+def test_defects_are_built_at_rest() -> None:
+    """A bond only turned has forces of 30 eV/Å by LCBOP: its atoms would start at 70 kT."""
+    from tempermd.labels import SourceSpec, open_source
+
+    spec = campaign.BuiltStructure(tube=(8, 0), length_A=20.0, stone_wales=1, vacancies=1)
+    atoms = campaign.build(spec)
+    atoms.center(vacuum=8.0, axis=(0, 1))
+    atoms.pbc = True
+    forces = open_source(SourceSpec(name="lcbop"))[1].get_forces(atoms)
+    assert np.abs(forces).max() < 5
+
+
 @pytest.mark.parametrize(
     ("outer", "said"), [((10, 0), "their periods do not fit"), ((6, 6), "have walls 1.3")]
 )

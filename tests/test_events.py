@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from made_trajectories import STEPS_PER_FRAME, dump_text, frame_of, log_text, tube_atoms
-from tempermd import md
+from tempermd import lmp, md
 from tempermd.events import analyse_run, analyse_trajectory, read_thresholds
 from tempermd.events.limits import DEFAULT_FILE
 from tempermd.events.snapshot import close_pairs, gap_between
@@ -361,6 +361,30 @@ def test_line_is_that_of_numpy() -> None:
     assert rms == pytest.approx(np.sqrt(np.mean((y - np.polyval(fit, x)) ** 2)))
 
 
+@pytest.mark.parametrize("slope", [0.0, 0.02])
+def test_parts_of_a_log_are_judged_one_by_one(tmp_path: Path, slope: float) -> None:
+    """As after ``reset_timestep 0``: each fix begins its own Econserve, and the first is longer."""
+    atoms = tube_atoms()
+    rng = np.random.default_rng(2)
+    sigma = 3000 * np.sqrt(2 / (3 * len(atoms)))
+    texts = []
+    for last, start_eV, target_K in ((8000, -900.0, 3000.0), (4000, -700.0, 300.0)):
+        steps = np.arange(0, last + 1, 10)
+        part = slope * len(atoms) * steps * 0.0005 if target_K == 3000 else 0.0
+        kelvin = target_K + rng.normal(0, sigma * target_K / 3000, len(steps))
+        texts.append(log_text(steps, kelvin, start_eV + part + 0 * steps, target_K=(target_K,) * 2))
+    frames = [frame_of(atoms, number) for number in range(80)]
+    found = analyse(tmp_path, frames, "".join(texts))
+    assert any("begin anew once: its parts were judged one by one" in note for note in found.notes)
+    if not slope:
+        assert found.events == []
+        return
+    (event,) = found.events
+    assert (event.kind, event.severity) == ("energy_drift", "severe")
+    assert event.value == pytest.approx(slope, rel=1e-6)
+    assert event.message.endswith("(part 1 of 2 of the log)")
+
+
 def test_short_hold_is_not_judged_for_drift(tmp_path: Path) -> None:
     log = hold_log(np.full(100, 3000.0), np.linspace(-900, -800, 100))  # 0.5 ps
     analysis = analyse(tmp_path, excursion([0] * 10), log)
@@ -499,6 +523,46 @@ def test_absurd_coordinates_do_not_stop_the_analysis(tmp_path: Path) -> None:
 
 
 # --- a dump of more than one run -------------------------------------------------------------
+
+
+REAL_UNITS = """
+units real
+atom_style atomic
+read_data tube.data
+pair_style tersoff
+pair_coeff * * SiC.tersoff C
+velocity all create 4000 3 mom yes rot yes
+timestep 0.5
+fix 1 all nve
+fix 2 all temp/csvr 2000 2000 100 5
+thermo 10
+thermo_style custom step temp pe etotal econserve
+dump bare all custom 50 bare.dump id type x y z vx vy vz fx fy fz
+dump named all custom 50 named.dump id type x y z vx vy vz fx fy fz
+dump_modify named units yes time yes
+run 500
+"""
+
+
+def test_units_of_the_log_are_those_of_its_dump(tmp_path: Path) -> None:
+    """By default LAMMPS names no units in a dump: kcal/mol/Å would be forces of 100 eV/Å."""
+    from ase.io import write
+
+    write(tmp_path / "tube.data", tube_atoms(), format="lammps-data", masses=True)
+    (tmp_path / "in.lammps").write_text(REAL_UNITS)
+    done = lmp.run_process(["-in", "in.lammps"], cwd=tmp_path)
+    assert done.exit_code == 0, done.stdout_tail
+    bare, named = (
+        analyse_trajectory(tmp_path / f"{name}.dump", tmp_path / "log.lammps")
+        for name in ("bare", "named")
+    )
+    assert bare.events == named.events == []
+    assert bare.extremes == pytest.approx(named.extremes, rel=1e-4)
+    assert 3 < bare.extremes["force_eV_per_A"] < 50
+    assert 4 < bare.extremes["kT"] < 25
+    assert not any("units" in note for note in bare.notes)
+    alone = analyse_trajectory(tmp_path / "bare.dump", timestep_fs=0.5)
+    assert any("names its units: they were taken to be metal" in note for note in alone.notes)
 
 
 def test_frames_that_a_restart_repeats_are_left_out(tmp_path: Path) -> None:

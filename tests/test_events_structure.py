@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -179,6 +180,22 @@ def test_vacancy_that_opens_is_damage_but_not_one_of_the_beginning() -> None:
         assert rings[0].step == 3 * STEPS_PER_FRAME
 
 
+@pytest.mark.parametrize(("near", "severity"), [(True, "warn"), (False, "severe")])
+def test_what_becomes_of_a_defect_of_the_beginning_is_a_warning(near: bool, severity: str) -> None:
+    """A vacancy grows by an atom at its rim, or the same happens where the tube was whole."""
+    with_hole = with_vacancies(tube_atoms(), 1, np.random.default_rng(1))
+    bonds = np.bincount(np.concatenate(bonds_of(with_hole)), minlength=len(with_hole))
+    rim = int(np.flatnonzero(bonds == 2)[0])
+    distances = with_hole.get_distances(rim, range(len(with_hole)), mic=True)
+    opened = with_hole.copy()
+    chosen = rim if near else int(np.argmax(distances))
+    opened.positions[chosen] += 3.2 * outward(with_hole, chosen)
+    frames = [frame_of(opened if n >= 3 else with_hole, n) for n in range(60)]
+    events = [event for event in watch(frames)[0] if event.kind == "ring_change"]
+    assert [event.severity for event in events] == [severity]
+    assert ("at a defect of the beginning" in events[0].message) == near
+
+
 def test_change_that_does_not_last_is_none() -> None:
     changed, _ = stone_wales()
     whole = tube_atoms()
@@ -311,6 +328,44 @@ def test_what_a_protocol_is_meant_to_break_is_no_fault() -> None:
     events, _ = watch(becoming(whole, cut(whole, 1.5)), breaks=True, box="deformed")
     assert {event.severity for event in events} == {"warn"}
     assert "severed" in {event.kind for event in events}
+
+
+@pytest.mark.parametrize(
+    ("pulled", "hot_ps", "severity"),
+    [(True, 1.48, "warn"), (True, 0.7, "severe"), (False, 1.48, "severe")],
+)
+def test_heat_of_a_break_that_was_meant_is_no_fault(
+    pulled: bool, hot_ps: float, severity: str, tmp_path: Path
+) -> None:
+    """Strain becomes heat where a pulled tube breaks, at 1.5 ps; not before, and not in a hold."""
+    whole = tube_atoms()
+    frames = [frame_of(cut(whole, 1.5) if n >= 30 else whole, n) for n in range(60)]
+    steps = np.arange(0, 5901, 10)
+    kelvin = np.where(abs(steps * 0.0005 - hot_ps - 0.25) <= 0.25, 1200.0, 300.0)
+    log = log_text(steps, kelvin, np.full(len(steps), -900.0), target_K=(300.0, 300.0))
+    if pulled:
+        log = log.replace("run 5900", "fix pull all deform 1 z erate 0.05 remap x\nrun 5900")
+    (tmp_path / "dump").write_text(dump_text(frames))
+    (tmp_path / "log").write_text(log)
+    events = analyse_trajectory(tmp_path / "dump", tmp_path / "log").events
+    hot = [event for event in events if event.kind == "temperature"]
+    assert [event.severity for event in hot] == [severity]
+    assert "severed" in {event.kind for event in events}
+
+
+def test_elements_without_limits_are_named(tmp_path: Path) -> None:
+    atoms = tube_atoms()
+    text = dump_text([frame_of(atoms, number) for number in range(3)])
+    assert not any("the limits are for carbon" in note for note in analysis_of(text, tmp_path))
+    named = text.replace("ATOMS id type x", "ATOMS id element x").replace("\n7 1 ", "\n7 Si ")
+    named = re.sub(r"(?m)^(\d+) 1 ", r"\1 C ", named)
+    (note,) = [one for one in analysis_of(named, tmp_path) if "the limits are for carbon" in one]
+    assert "there is Si" in note
+
+
+def analysis_of(text: str, folder: Path) -> list[str]:
+    (folder / "dump").write_text(text)
+    return analyse_trajectory(folder / "dump").notes
 
 
 def test_stretch_without_a_break_is_no_event() -> None:

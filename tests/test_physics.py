@@ -114,8 +114,21 @@ def test_checks_tell_right_from_wrong(tube, lcbop) -> None:
     assert not repulsive.good
     assert repulsive.fault
     table = physics_table([record, soft, repulsive])
-    assert len(table.rows) == 11 + 9 + 1
+    assert table.head == ["what", "band", "LCBOP", "soft", "upside down"]
+    assert physics_table([record.model_copy(update={"potential": "m"})]).head[2:] == [
+        "m",
+        "reference LCBOP",
+    ]
     assert {len(row) for row in table.rows} == {len(table.head)}
+    cells = {row[0]: row for row in table.rows}
+    assert len(cells) == len(record.checks) == 11
+    assert {name for name, row in cells.items() if "wrong" in row[3]} == {
+        "Young's modulus, TPa",
+        "highest mode, THz",
+        "force error, of their size",
+    }
+    assert all("wrong" not in row[2] and row[4] == "–" for row in cells.values())
+    assert {"bond, Å", "unstable modes"} <= set(cells)
 
 
 class Scaled:

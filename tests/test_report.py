@@ -156,7 +156,8 @@ def test_failing_control_does_not_fail_the_models(clean, broken) -> None:
 
 def test_terminal_twin_says_the_same(many: list[Analysis]) -> None:
     text = summary_text(summarise(many))
-    assert len(text.splitlines()) == 7
+    assert len(text.splitlines()) == 8
+    assert "survived: 1000 K 1 of 1; 3000 K 0 of 2" in text
     assert text.splitlines()[0].startswith("PASS          pre-trained")
     assert "1 infrastructure failure apart, 1 of them censored" in text
     assert text.splitlines()[-1].startswith("3000 K: pre-trained and direct <0> are told apart")
@@ -173,6 +174,11 @@ def test_models_are_compared_and_told_what_more_runs_would_do(clean, broken) -> 
     better = [labelled(clean, "better", 3000.0, seed) for seed in (1, 2)]
     (neither,) = summarise([*runs[:2], *better]).contrasts
     assert neither.sentence == "Neither good nor better failed: they are not told apart."
+    best = [labelled(clean, "best", 3000.0, seed) for seed in (1, 2)]
+    lines = summarise([*runs, *better, *best]).told_apart  # six pairs, three of them quiet
+    assert len(lines) == 4
+    assert lines[-1] == "3000 K: None of good, better, best failed: they are not told apart."
+    assert all("bad" in line for line in lines[:-1])
     worse = [labelled(broken, "worse", 3000.0, seed) for seed in (1, 2)]
     (both,) = summarise([*runs[2:], *worse]).contrasts
     assert "all fail, and at the same time" in both.sentence
@@ -305,7 +311,7 @@ def test_report_without_trajectory_or_runs(broken: Analysis, tmp_path: Path) -> 
 
 def test_clip_holds_the_frames_around_the_one_that_shows_the_event(broken: Analysis) -> None:
     detached = next(event for event in broken.events if event.kind == "detached")
-    early = detached.model_copy(update={"step": 0, "shown_step": 0})
+    early = detached.model_copy(update={"step": 0, "time_ps": 0.0, "shown_step": 0})
     between = detached.model_copy(update={"shown_step": 350})
     late = detached.model_copy(update={"shown_step": 10**6})
     first, middle, last = clips.clips_of(broken, [early, between, late])
@@ -313,6 +319,26 @@ def test_clip_holds_the_frames_around_the_one_that_shows_the_event(broken: Analy
     assert (first.frame.step, middle.frame.step, last.frame.step) == (0, 300, 900)
     assert [frame.step for frame in middle.frames] == list(range(0, 1000, 100))
     assert last.shown == len(last.frames) - 1
+
+
+def test_clip_of_a_second_run_is_taken_from_that_run(tmp_path: Path) -> None:
+    atoms = tube_atoms()
+    radial = (atoms.positions[40] - atoms.positions.mean(axis=0)) * [1, 1, 0]
+    out_A = np.array([[0.0] * 10, [1.2 * max(number - 1, 0) for number in range(10)]])
+    frames = []
+    for run in out_A:
+        for number, shift_A in enumerate(run):
+            places = atoms.positions.copy()
+            places[40] += shift_A * radial / np.linalg.norm(radial)
+            frames.append(frame_of(atoms, number, places))
+    (tmp_path / "dump").write_text(dump_text(frames))
+    found = analyse_trajectory(tmp_path / "dump")
+    (event,) = found.events
+    (clip,) = clips.clips_of(found, [event])
+    gap_A = np.linalg.norm(clip.frame.positions[40] - atoms.positions[40])
+    assert clip.frame.step == event.shown_step
+    assert gap_A == pytest.approx(out_A[1, event.shown_step // 100])
+    assert gap_A > 3
 
 
 def test_packed_clip_has_every_place_and_says_who_is_absent(broken: Analysis) -> None:
@@ -347,10 +373,17 @@ def test_culprit_frames_lie_beside_the_page(report_folder: Path, broken: Analysi
 # --- movie -------------------------------------------------------------------------------
 
 
-def test_movie_names_events_while_they_happen(broken: Analysis, tmp_path: Path) -> None:
+@pytest.mark.parametrize("times", [True, False])
+def test_movie_names_events_while_they_happen(
+    broken: Analysis, tmp_path: Path, times: bool
+) -> None:
     pytest.importorskip("ovito", exc_type=ImportError, reason="OVITO cannot be loaded here")
     from PIL import Image, ImageSequence
 
+    if not times:
+        dump = re.sub(r"ITEM: TIME\n.*\n", "", Path(broken.trajectory).read_text())
+        (tmp_path / "dump").write_text(dump)
+        broken = broken.model_copy(update={"trajectory": str(tmp_path / "dump")})
     path = write_movie(broken, tmp_path / "tube.gif", most_frames=10)
     with Image.open(path) as image:
         shown = [one.convert("RGB") for one in ImageSequence.Iterator(image)]

@@ -1,6 +1,8 @@
 """Studies: rows say what was measured, and nothing is done twice that need not be."""
 
+import csv
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -12,6 +14,7 @@ from ase.io import read
 
 from tempermd import study, training
 from tempermd.records import UserError, read_record
+from tempermd.study.collecting import collect_rows
 from tempermd.study.draws import random_draw
 from tempermd.study.loading import load_study
 from tempermd.study.plan import plan_study
@@ -202,6 +205,23 @@ def test_costs_are_those_of_the_stages(folder: Path) -> None:
     assert direct.cost.pretraining_core_s == direct.cost.labels_core_s == 0
 
 
+def test_gpu_time_is_that_of_the_trainings(folder: Path, tmp_path: Path) -> None:
+    """Trainings of 7 s on a GPU: two rates and the base; as it was there is none."""
+    assert all(row.cost.gpu_s == row.cost.pretraining_gpu_s == 0 for row in rows(folder))
+    shutil.copytree(folder / "out" / "store", tmp_path / "store")
+    for path in (tmp_path / "store" / "training").glob("*/done.json"):
+        mark = json.loads(path.read_text())
+        mark["facts"]["gpu_s"] = 7.0
+        path.write_text(json.dumps(mark))
+    plan = planned(folder)[0]
+    found = {
+        (row.arm.strategy, row.seed): row for row in collect_rows(plan, Store(tmp_path / "store"))
+    }
+    assert [found[one, 1].cost.gpu_s for one in ("direct", "tuned")] == [14.0, 14.0]
+    assert found["tuned", 2].cost.gpu_s == found["tuned", 2].cost.pretraining_gpu_s == 7.0
+    assert found["direct", 2].cost.pretraining_gpu_s == 0.0
+
+
 def test_tables_and_page_are_made_of_the_rows(folder: Path) -> None:
     assert list((folder / "out" / "tables").glob("*.csv"))
     page = (folder / "out" / "study.html").read_text()
@@ -210,9 +230,19 @@ def test_tables_and_page_are_made_of_the_rows(folder: Path) -> None:
 
 
 def test_second_call_runs_no_stage(folder: Path) -> None:
+    """And ends with the verdict on transfer, as the findings have it."""
+    from typer.testing import CliRunner
+
+    from tempermd.cli import app
+
     marks = list((folder / "out" / "store").glob("*/*/done.json"))
     before = {path: path.stat().st_mtime_ns for path in marks}
-    study.run(write_specs(folder), folder / "out", 2)
+    command = ["study", "run", str(write_specs(folder)), "-o", str(folder / "out")]
+    ended = CliRunner().invoke(app, command, catch_exceptions=False)
+    assert ended.exit_code == 0
+    last = ended.stderr.strip().splitlines()[-1]
+    assert last.startswith("Negative transfer: ")
+    assert last in study.findings(folder / "out")
     after = {path: path.stat().st_mtime_ns for path in (folder / "out" / "store").glob("*/*/d*n")}
     assert after == before
 
@@ -330,26 +360,46 @@ def test_a_foreign_folder_is_left_alone(folder: Path, tmp_path: Path) -> None:
         study.run(write_specs(folder), tmp_path / "out", 1)
 
 
-def finished(out: Path, kind: str) -> int:
-    return len(list((out / "store" / kind).glob("*/done.json")))
+def tables_of(out: Path) -> dict[str, list]:
+    """Return the lines of all tables but that of costs, without columns of time."""
+    tables = {}
+    for path in (out / "tables").glob("*.csv"):
+        with path.open(newline="") as stream:
+            lines = list(csv.DictReader(stream))
+        if path.stem != "costs":
+            tables[path.stem] = [
+                {key: value for key, value in line.items() if not key.endswith(("core_s", "gpu_s"))}
+                for line in lines
+            ]
+    return tables
 
 
-def test_a_killed_study_gives_the_same_rows(folder: Path, tmp_path: Path) -> None:
-    """Killed by SIGKILL twice, amid labelling and amid training; oracle: the unbroken run."""
-    out = tmp_path / "out"
+def test_a_study_killed_at_random_gives_the_same_tables(folder: Path, tmp_path: Path) -> None:
+    """Killed by SIGKILL amid stages that chance names; oracle: the run that nothing broke."""
+    out, random = tmp_path / "out", np.random.default_rng(20)
     code = "import sys; from pathlib import Path; from tempermd import study\n"
     code += "if __name__ == '__main__': study.run(Path(sys.argv[1]), Path(sys.argv[2]), 2)\n"
     (tmp_path / "run.py").write_text(code)
     command = [sys.executable, tmp_path / "run.py", write_specs(folder), out]
-    for kind, number in (("structures", 1), ("training", 3)):
+
+    def finished(of: Path) -> int:
+        return len(list((of / "store").glob("*/*/done.json")))
+
+    most = finished(folder / "out")
+    for number in sorted(random.choice(most - 6, size=3, replace=False)):
         process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-        while finished(out, kind) < number:
+        before = finished(out)
+        while finished(out) < max(number, before + 1):
             assert process.poll() is None
             time.sleep(0.02)
+        time.sleep(random.uniform(0, 0.3))  # not just when a stage has ended
+        assert process.poll() is None
         process.kill()
         process.wait()
-        assert finished(out, "judge") < finished(folder / "out", "judge")
+        assert finished(out) < most
     study.run(folder / "study.toml", out, 2)
+    assert tables_of(out) == tables_of(folder / "out")
+    assert {"rows", "curves", "contrasts", "forgetting"} <= tables_of(out).keys()
     one, other = (
         [
             row.model_dump(exclude={"cost"})

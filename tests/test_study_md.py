@@ -1,11 +1,15 @@
 """Studies with MD: given files and a given base; models are deployed, driven and counted."""
 
+import shutil
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 from ase.io import write
 
-from tempermd import dataset, labels, study, training
+from tempermd import dataset, labels, md, study, training
 from tempermd.labels import SourceSpec
 from tempermd.records import UserError, read_record
 from tempermd.structures import nanotube, write_data
@@ -123,6 +127,46 @@ def test_another_name_of_a_strategy_drives_nothing_again(folder: Path) -> None:
     assert "| plain |" in study.table(folder / "out")
     assert "plain" in (folder / "out" / "report.html").read_text()
     study.run(folder / "study.toml", folder / "out", 1)
+
+
+def test_a_study_killed_amid_md_has_the_same_fates(folder: Path, tmp_path: Path) -> None:
+    """Oracle: the run that nothing broke; the broken attempt is made again from its start."""
+    spec = folder / "longer.toml"
+    spec.write_text(SPEC.replace("hold_ps = 0.02", "hold_ps = 1.0"))
+    for name in ("whole", "broken"):
+        shutil.copytree(folder / "out", tmp_path / name)
+    study.run(spec, tmp_path / "whole", 1)
+    code = "import sys; from pathlib import Path; from tempermd import study\n"
+    code += "if __name__ == '__main__': study.run(Path(sys.argv[1]), Path(sys.argv[2]), 1)\n"
+    (tmp_path / "run.py").write_text(code)
+    command = [sys.executable, tmp_path / "run.py", spec, tmp_path / "broken"]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    while not _is_amid_md(tmp_path / "broken" / "store"):
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
+    study.run(spec, tmp_path / "broken", 1)
+    assert list((tmp_path / "broken" / "store" / "md").glob("*/runs/*/attempt-002"))
+    one, other = (
+        [
+            row.model_dump(exclude={"cost"})
+            for row in read_record(tmp_path / name / study.RESULT, study.Study).rows
+        ]
+        for name in ("broken", "whole")
+    )
+    assert one == other
+    assert all(row["fates"] for row in one)
+
+
+def _is_amid_md(store: Path) -> bool:
+    """Tell whether a run that is not finished has done some steps."""
+    logs = store.glob(f"md/*/runs/*/attempt-001/{md.LOG}")
+    return any(
+        md.read_progress(log).last_step > 0
+        for log in logs
+        if not (log.parents[3] / "done.json").exists()
+    )
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ import torch
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from tempermd.records import UserError, read_record
-from tempermd.training import Training, evaluate, finetune, train
+from tempermd.training import Training, evaluate, finetune, resolved_spec, train
 from tempermd.training.concerns import about_copies, about_labels, labels_of
 from tempermd.training.data import FramesInMemory
 from tempermd.training.finetuning import part_of
@@ -265,11 +266,46 @@ def test_frozen_parts_stay_frozen_in_two_processes(tmp_path: Path) -> None:
         torch.testing.assert_close(one[name], two[name], rtol=1e-4, atol=1e-5)
 
 
+def test_trains_within_a_job_of_slurm(tmp_path: Path, monkeypatch) -> None:
+    """A job of two tasks is no business of a training, nor that there is an srun."""
+    (tmp_path / "srun").touch(mode=0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    spec = write_case(tmp_path, max_epochs=1)
+    assert train(spec, tmp_path / "outside", **QUIET).is_file()
+    for name, value in (("NTASKS", "2"), ("JOB_ID", "1"), ("PROCID", "0"), ("LOCALID", "0")):
+        monkeypatch.setenv(f"SLURM_{name}", value)
+    monkeypatch.setenv("SLURM_JOB_NAME", "study")
+    assert train(spec, tmp_path / "within", **QUIET).is_file()
+
+
 def test_refuses_gpus_that_are_not_there(tmp_path: Path) -> None:
     n_devices = torch.cuda.device_count() + 1
     spec = write_case(tmp_path, max_epochs=1, devices=n_devices)
     with pytest.raises(UserError, match=rf"devices = {n_devices} asks for more GPUs than"):
         train(spec, tmp_path / "out", device="cuda", **QUIET)
-    with pytest.raises(UserError, match="device 'gpu' is not known"):
+    with pytest.raises(UserError, match=r"device = gpu.*'cpu' or 'cuda'"):
         train(spec, tmp_path / "out", device="gpu", **QUIET)
+    spec.write_text(spec.read_text() + 'device = "cuda"\n')
+    with pytest.raises(UserError, match="asks for more GPUs than"):
+        train(spec, tmp_path / "out", **QUIET)
     assert not (tmp_path / "out").exists()
+
+
+def test_commands_hand_device_and_devices_on(tmp_path: Path) -> None:
+    """Oracle: what the folder's spec says of how it was trained, and a refusal."""
+    from typer.testing import CliRunner
+
+    from tempermd.cli import app
+
+    def run(*arguments: object) -> object:
+        return CliRunner().invoke(app, [str(one) for one in arguments])
+
+    spec = write_case(tmp_path, max_epochs=1, batch_size=4)
+    assert run("train", spec, "-o", tmp_path / "base", "--devices", 2).exit_code == 0
+    assert resolved_spec(tmp_path / "base" / "spec.toml").training.devices == 2
+    start = ("finetune", spec, "--from", tmp_path / "base" / "best.ckpt", "-o", tmp_path / "tuned")
+    for options in (("--device", "gpu"), ("--devices", 5)):  # five share no batch of four
+        refused = run(*start, *options)
+        assert isinstance(refused.exception, UserError)
+        assert " = ".join(map(str, options))[2:] in str(refused.exception)
+    assert not (tmp_path / "tuned").exists()

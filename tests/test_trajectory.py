@@ -186,6 +186,22 @@ def test_real_units_become_metal(tmp_path: Path) -> None:
     np.testing.assert_allclose(read.velocities, 2.0)
 
 
+def test_units_that_a_dump_does_not_name_are_the_caller_s(tmp_path: Path) -> None:
+    frame = made_frames(2)[1]
+    frame.velocities[:] = 0.002  # Å/fs, or Å/ps
+    text, named = tmp_path / "text", tmp_path / "named"
+    named.write_text(dump_text([frame]))
+    text.write_text(dump_text([frame]).replace("ITEM: UNITS\nmetal\n", ""))
+    for path, units, velocity, known in (
+        (text, None, 0.002, False),
+        (text, "real", 2.0, True),
+        (named, "real", 0.002, True),
+    ):
+        reader = iter_frames(path, units)
+        np.testing.assert_allclose(next(reader).velocities, velocity)
+        assert reader.units_known == known
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
@@ -206,6 +222,45 @@ def test_bad_dump_is_one_sentence(tmp_path: Path, text: str, expected: str) -> N
         list(iter_frames(path))
     assert "\n" not in str(caught.value)
     assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize("form", ["%.17g", "%.9g", "%g", "%.6f", "%.16e"])
+@pytest.mark.parametrize("end", ["\n", " \n"])
+def test_numbers_are_those_of_python(form: str, end: str, tmp_path: Path) -> None:
+    rng = np.random.default_rng(5)
+    raw = rng.integers(0, 2**63, 3000).view(float)  # all exponents
+    values = np.where(np.isfinite(raw) & (abs(raw) < 1e300), raw, 0.25).reshape(-1, 3)
+    values[::2] = rng.normal(0, 10, values[::2].shape)
+    head, _ = dump_text(made_frames(1)).split("ITEM: ATOMS")
+    head = head.replace("\n128\n", f"\n{len(values)}\n")
+    rows = [" ".join(form % x for x in row) for row in values]
+    text = "".join(f"{n} {row}{end}" for n, row in enumerate(rows, 1))
+    (tmp_path / "dump").write_text(f"{head}ITEM: ATOMS id x y z\n{text}")
+    expected = [[float(word) for word in row.split()] for row in rows]
+    assert next(iter_frames(tmp_path / "dump")).positions.tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "read"),
+    [(" 1 ", " 1. ", 1.0), (" 1 ", " +1 ", 1.0), (" 1 ", "   1\t", 1.0), (" 1 ", " NaN ", np.nan)],
+)
+def test_other_ways_to_write_numbers(old: str, new: str, read: float, tmp_path: Path) -> None:
+    head, _ = dump_text(made_frames(1)).split("ITEM: ATOMS")
+    text = head.replace("\n128\n", "\n2\n") + "ITEM: ATOMS id x y z\n1 1 2 3\n2 1 2 3\n"
+    (tmp_path / "dump").write_text(text.replace(f"2{old}2", f"2{new}2"))
+    places = next(iter_frames(tmp_path / "dump")).positions
+    np.testing.assert_array_equal(places, [[1, 2, 3], [read, 2, 3]])
+
+
+@pytest.mark.parametrize(
+    "rows", ["1 1 2 3 4\n2 1 2\n", "1 1 2 3\n2 1 2 null\n", "1 1 2 3\n2 1 2 true\n"]
+)
+def test_rows_that_are_no_table(rows: str, tmp_path: Path) -> None:
+    head, _ = dump_text(made_frames(1)).split("ITEM: ATOMS")
+    text = head.replace("\n128\n", "\n2\n") + f"ITEM: ATOMS id x y z\n{rows}"
+    (tmp_path / "dump").write_text(text)
+    with pytest.raises(UserError, match=r"4 values per atom|expected numbers"):
+        next(iter_frames(tmp_path / "dump"))
 
 
 def test_missing_files_are_named(tmp_path: Path) -> None:
@@ -250,6 +305,27 @@ def test_thermo_with_warnings_nan_error_and_two_runs(tmp_path: Path) -> None:
     assert len(thermo.warnings) == 1
     assert not thermo.truncated
     assert thermo.runs[0].timestep_fs == 0.5
+
+
+def test_log_falls_into_parts_where_steps_begin_anew(tmp_path: Path) -> None:
+    flat = np.full(5, 300.0), np.zeros(5)
+    steps = np.arange(0, 50, 10)
+    firsts = [0, 40, 20, 0, 40]  # a run, what follows, a restart's repeat, anew, what follows
+    text = "".join(log_text(steps + first, *flat) for first in firsts)
+    (tmp_path / "log").write_text(text)
+    parts = read_thermo(tmp_path / "log").parts()
+    assert [len(part.runs) for part in parts] == [3, 2]
+
+
+def test_units_of_a_log_are_told_and_unknown_ones_refused(tmp_path: Path) -> None:
+    text = log_text(np.arange(0, 50, 10), np.full(5, 300.0), np.zeros(5))
+    for name, units in (("metal", "metal"), ("real", "real"), (None, None)):
+        line = "" if name is None else f"units {name}"
+        (tmp_path / "log").write_text(text.replace("units metal", line))
+        assert read_thermo(tmp_path / "log").units == units
+    (tmp_path / "log").write_text(text.replace("units metal", "units lj"))
+    with pytest.raises(UserError, match="expected units metal or real, the log is in 'lj'"):
+        read_thermo(tmp_path / "log")
 
 
 def test_cut_log_is_told(tmp_path: Path) -> None:

@@ -120,7 +120,7 @@ def paired(path: Path, frames: int, turns: int) -> tuple[float, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--mb", type=float, action="append")
-    parser.add_argument("--frames", type=int, default=200)
+    parser.add_argument("--frames", type=int, default=DIFFERENT)
     parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--analyse", type=Path)
     options = parser.parse_args()

@@ -1,9 +1,10 @@
 """Which average number of neighbors fits published weights, judged by a NEP of the same element.
 
-python tests/bench/published_neighbors.py WEIGHTS.pth NEP.txt [28 30 32 ...]
+python tests/bench/published_neighbors.py WEIGHTS.pth NEP.txt [silu] [28 30 32 ...]
 
 Prints, for rattled carbon crystals and tubes, the slope of the imported model's forces against
-those of the NEP, the difference (eV/Å rms), and the energy of the first cell (eV/atom).
+those of the NEP, the difference (eV/Å rms), and the energy of the first cell (eV/atom). With
+``silu`` the weights are read with that nonlinearity, the default of nequip 0.6, not of 0.5.
 """
 
 from __future__ import annotations
@@ -41,12 +42,14 @@ def main() -> None:
     from tempermd.training.published import ImportSpec, imported_module, read_state
 
     weights, nep, *numbers = sys.argv[1:]
+    nonlinearity = numbers.pop(0) if numbers[:1] == ["silu"] else "ssp"
     frames = structures()
     calculator = CPUNEP(nep)
     wanted = np.concatenate([calculator.get_forces(atoms).ravel() for atoms in frames])
     state = read_state(weights)
     for number in map(float, numbers or ["24", "26", "28", "30", "32", "34", "36", "40"]):
-        spec = ImportSpec(type_names=["C"], avg_num_neighbors=number)
+        known = {"avg_num_neighbors": number, "nonlinearity": nonlinearity}
+        spec = ImportSpec(type_names=["C"], **known)
         (model,) = imported_module(state, spec, weights).model.values()
         inner = energy_only(model)
         found = [predict(inner, build_graph(atoms, ["C"], spec.cutoff_A)) for atoms in frames]

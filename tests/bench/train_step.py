@@ -1,15 +1,25 @@
-"""Eager against compiled training steps, interleaved: python tests/bench/train_step.py [SIZES].
+"""Training steps as nequip does them, eager and compiled: python tests/bench/train_step.py [SIZES].
 
 The data are random jittered cells of 200 atoms; 3 layers of 16 features, l = 1, single precision,
-one thread. SIZES are structures per step (1 and 4). Prints core-milliseconds per step.
+one thread. Numbers as arguments are structures per step (1 and 4). Prints core-milliseconds per
+step. ``--compiling`` prints instead the core-seconds of compiling, g++ included, with an empty
+cache of torch's and with the one that this left: those of a process that compiles less those of one
+that does not.
 """
 
 from __future__ import annotations
 
+import os
+import resource
+import subprocess
 import sys
+import tempfile
 import time
+from typing import Any
 
 import numpy as np
+
+KINDS = ("nequip's own", "eager", "compiled")
 
 
 def cells(n_frames: int, n_atoms: int = 200) -> list:
@@ -32,53 +42,92 @@ def cells(n_frames: int, n_atoms: int = 200) -> list:
     return made
 
 
-def main() -> None:
-    """Step both models on the same batches in turn."""
-    import torch
-    from nequip.data import AtomicDataDict
-
+def module_of(kind: str, frames: Any) -> Any:
+    """Return a Lightning module whose steps are of this kind."""
     from tempermd.training import DataSpec, ModelSpec, TrainingSpec, TrainSpec
     from tempermd.training.compiled import compile_steps
-    from tempermd.training.data import FramesInMemory
     from tempermd.training.products import speed_up
     from tempermd.training.start import Start, build_module
 
-    torch.set_num_threads(1)
-    frames = FramesInMemory(cells(16), ["C"], 4.0)
-    runs = []
-    for compiled in (False, True):
-        start = Start(ModelSpec(type_names=["C"]), None, None)
-        asked = TrainSpec(data=DataSpec(train="", val=""), training=TrainingSpec(max_epochs=1))
-        config, module = build_module(start, asked, frames, progress=False)
-        module.log_dict = lambda *_: None
+    start = Start(ModelSpec(type_names=["C"]), None, None)
+    asked = TrainSpec(data=DataSpec(train="", val=""), training=TrainingSpec(max_epochs=1))
+    config, module = build_module(start, asked, frames, progress=False)
+    module.log_dict = lambda *_: None
+    if kind != "nequip's own":
         speed_up(module.model)
-        start_s = time.process_time()
-        if compiled:
-            compile_steps(module, config, progress=True)
-            print(f"compiling: {time.process_time() - start_s:.0f} core-s in this process")
-        module.optimizer_config["fused"] = compiled
-        runs.append((module, module.configure_optimizers()))
+    if kind == "compiled":
+        compile_steps(module, config, progress=True)
+    module.optimizer_config["fused"] = kind == "compiled"
+    return module
 
-    def step(number: int, batch: dict) -> float:
-        module, optimizer = runs[number]
-        start_s = time.process_time()
-        loss = module.training_step(dict(batch), 0)
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(module.parameters(), 10.0)
-        optimizer.step()
-        module.ema.update_parameters(module.model)
-        return 1000 * (time.process_time() - start_s)
 
-    for size in [int(one) for one in sys.argv[1:]] or [1, 4]:
+def step(module: Any, optimizer: Any, batch: dict) -> float:
+    """Do a training step and return its core-milliseconds."""
+    import torch
+
+    start_s = time.process_time()
+    loss = module.training_step(dict(batch), 0)
+    optimizer.zero_grad()
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(module.parameters(), 10.0)
+    optimizer.step()
+    module.ema.update_parameters(module.model)
+    return 1000 * (time.process_time() - start_s)
+
+
+def prepared(n_frames: int) -> Any:
+    """Return frames with neighbor lists; torch takes one thread from here on."""
+    import torch
+
+    from tempermd.training.data import FramesInMemory
+
+    torch.set_num_threads(1)
+    return FramesInMemory(cells(n_frames), ["C"], 4.0)
+
+
+def steps(sizes: list[int]) -> None:
+    """Step all kinds of modules on the same batches in turn."""
+    from nequip.data import AtomicDataDict
+
+    frames = prepared(16)
+    modules = [module_of(kind, frames) for kind in KINDS]
+    runs = [(module, module.configure_optimizers()) for module in modules]
+    for size in sizes:
         numbers = [[(size * k + j) % 16 for j in range(size)] for k in range(4)]
         batches = [AtomicDataDict.batched_from_list([frames[i] for i in one]) for one in numbers]
-        times = np.array([[step(i, one) for i in (0, 1)] for one in 4 * batches])[4:]
-        eager_ms, compiled_ms = np.median(times, axis=0)
-        print(
-            f"{200 * size} atoms: {eager_ms:.1f} ms eager, {compiled_ms:.1f} ms compiled, "
-            f"ratio {eager_ms / compiled_ms:.2f}"
-        )
+        times = np.array([[step(*run, one) for run in runs] for one in 4 * batches])[4:]
+        own, eager, compiled = np.median(times, axis=0)
+        shown = [
+            f"{ms:.1f} ms {kind}" for kind, ms in zip(KINDS, (own, eager, compiled), strict=True)
+        ]
+        ratios = f"ratios {own / eager:.2f} and {eager / compiled:.2f}"
+        print(f"{200 * size} atoms: {', '.join(shown)}; {ratios}")
+
+
+def compiling() -> None:
+    """Print what compiling costs, from the processor time of ended children."""
+
+    def core_s(kind: str, cache: str) -> float:
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        environment = os.environ | {"TORCHINDUCTOR_CACHE_DIR": cache}
+        subprocess.run([sys.executable, __file__, "--build", kind], env=environment, check=True)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+    with tempfile.TemporaryDirectory() as cache:
+        without = core_s("eager", cache)
+        print(f"empty cache: {core_s('compiled', cache) - without:.0f} core-s", flush=True)
+        print(f"the same cache: {core_s('compiled', cache) - without:.0f} core-s")
+
+
+def main() -> None:
+    """Do what the arguments say."""
+    if sys.argv[1:] == ["--compiling"]:
+        compiling()
+    elif sys.argv[1:2] == ["--build"]:
+        module_of(sys.argv[2], prepared(1))
+    else:
+        steps([int(one) for one in sys.argv[1:]] or [1, 4])
 
 
 if __name__ == "__main__":

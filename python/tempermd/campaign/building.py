@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ase import Atoms
 
 VACUUM_A = 10.0
+RELAX_STEPS = 500
 SPACING_A = 3.35
 """Between the walls of graphite; walls of a tube may differ from it by a quarter."""
 
@@ -58,7 +59,20 @@ def build(spec: BuiltStructure) -> Atoms:
         atoms, _ = with_stone_wales(atoms, spec.stone_wales, rng)
     if spec.vacancies:
         atoms = with_vacancies(atoms, spec.vacancies, rng)
+    if spec.stone_wales or spec.vacancies:
+        atoms = _at_rest(atoms, spec)
     return atoms
+
+
+def _at_rest(atoms: Atoms, spec: BuiltStructure) -> Atoms:
+    """Relax defects with Tersoff: a bond just turned would throw its atoms at 70 kT."""
+    from tempermd.pair_styles import PotentialSpec
+    from tempermd.structures.driver import LostError, relaxed
+
+    try:
+        return relaxed(atoms, PotentialSpec(), [RELAX_STEPS])[0]
+    except LostError as error:
+        raise UserError(f"tube {spec.tube} with its defects falls apart: {error}") from None
 
 
 def _within(inner: Atoms, outer: Atoms, spec: BuiltStructure) -> Atoms:

@@ -103,10 +103,20 @@ def analyse(
     return page, exit_code(output / "summary.json")
 
 
-def movie(run: Path | str, output: Path | str, *, most_frames: int = 120) -> Path:
-    """Make a movie of a run directory, or of any LAMMPS dump, with its events named."""
+def movie(
+    run: Path | str,
+    output: Path | str,
+    *,
+    log: Path | str | None = None,
+    most_frames: int = 120,
+    timestep_fs: float | None = None,
+) -> Path:
+    """Make a movie of a run directory, or of any LAMMPS dump and its log, with its events named."""
     from tempermd import events, report
 
     run = Path(run)
-    analysis = events.analyse_run(run) if run.is_dir() else events.analyse_trajectory(run)
+    if run.is_dir():
+        analysis = events.analyse_run(run)
+    else:
+        analysis = events.analyse_trajectory(run, log, timestep_fs=timestep_fs)
     return report.write_movie(analysis, output, most_frames=most_frames)

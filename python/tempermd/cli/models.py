@@ -11,16 +11,19 @@ import typer
 
 from tempermd.cli.application import Workers, app
 
+Device = Annotated[str | None, typer.Option(help="cpu or cuda; as the spec says.")]
+Devices = Annotated[
+    int | None, typer.Option(help="Processes or GPUs that share each step; as the spec says.")
+]
+
 
 @app.command()
 def train(
     spec: Annotated[Path, typer.Argument(help="TOML: model, data, budget.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The folder to make.")],
     threads: Annotated[int, typer.Option(help="Threads of the tensor library.")] = 1,
-    device: Annotated[str, typer.Option(help="cpu or cuda")] = "cpu",
-    devices: Annotated[
-        int | None, typer.Option(help="Processes or GPUs that share each step; as the spec says.")
-    ] = None,
+    device: Device = None,
+    devices: Devices = None,
 ) -> None:
     """Train a NequIP model from nothing; the same command goes on where it was stopped.
 
@@ -28,7 +31,7 @@ def train(
     """
     from tempermd import cards, training
 
-    path = training.train(spec, output, threads=threads)
+    path = training.train(spec, output, threads=threads, device=device, devices=devices)
     cards.write_card(path)
     print(path)
 
@@ -41,6 +44,8 @@ def finetune(
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="The folder to make.")],
     threads: Annotated[int, typer.Option(help="Threads of the tensor library.")] = 1,
+    device: Device = None,
+    devices: Devices = None,
     train_direct: Annotated[
         bool,
         typer.Option(
@@ -59,7 +64,8 @@ def finetune(
     """
     from tempermd import cards, training
 
-    path = training.finetune(base, spec, output, threads=threads)
+    where = {"threads": threads, "device": device, "devices": devices}
+    path = training.finetune(base, spec, output, **where)
     options = cards.GuardOptions(train_direct=train_direct, source=source)
     found = cards.guard(output, base, options, cards.find_card(base), threads=threads)
     cards.write_card(path, options=cards.CardOptions(parent=base))

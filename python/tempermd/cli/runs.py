@@ -152,7 +152,7 @@ def collect(
 
 @app.command()
 def analyse(
-    dump: Annotated[Path, typer.Argument(help="LAMMPS text dump, plain or .gz.")],
+    dump: Annotated[Path, typer.Argument(help="LAMMPS text dump, plain, .gz or .zst.")],
     log: Annotated[Path | None, typer.Argument(help="Its log file.")] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="The folder to make.")] = Path(
         "analysis"
@@ -194,10 +194,14 @@ def replay(
 @app.command()
 def movie(
     run: Annotated[Path, typer.Argument(help="A run directory, or a LAMMPS dump.")],
+    log: Annotated[Path | None, typer.Argument(help="The dump's log file.")] = None,
     output: Annotated[
         Path, typer.Option("--output", "-o", help="A .gif, or a .mp4 where ffmpeg is at hand.")
     ] = Path("movie.gif"),
     most_frames: Annotated[int, typer.Option(min=2, help="Frames at most, evenly taken.")] = 120,
+    timestep_fs: Annotated[
+        float | None, typer.Option(help="If neither dump nor log tells the time (fs).")
+    ] = None,
 ) -> None:
     """Make a movie of a run, its events named as they happen.
 
@@ -205,7 +209,7 @@ def movie(
     """
     from tempermd import campaign
 
-    print(campaign.movie(run, output, most_frames=most_frames))
+    print(campaign.movie(run, output, log=log, most_frames=most_frames, timestep_fs=timestep_fs))
 
 
 @report_app.command("show")

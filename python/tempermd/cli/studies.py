@@ -43,6 +43,8 @@ def study_run(
     page, code = study.run(spec, output, workers, read_profile(engine))
     print(study.table(page.parent, MOST_LINES), file=sys.stderr)
     print(page)
+    if words := study.last_words(page.parent):
+        print(words, file=sys.stderr)
     raise typer.Exit(code)
 
 

@@ -10,22 +10,18 @@ from pathlib import Path
 
 from tempermd import md
 from tempermd.events.clock import Clock
-from tempermd.events.curves import thermo_curves
 from tempermd.events.limits import Thresholds, read_thresholds
+from tempermd.events.logs import LogWatch
 from tempermd.events.minima import SpuriousMinimum
-from tempermd.events.numbers import NonFiniteThermo
-from tempermd.events.products import Analysis, Event, Outcome, RunLabel
+from tempermd.events.products import Analysis, Event, Outcome, RunLabel, Series
 from tempermd.events.protocol import Protocol
 from tempermd.events.settings import (
-    damping_from_log,
     stages_from_log,
     timestep_from_dump,
     timestep_from_log,
 )
 from tempermd.events.stops import stop_events
-from tempermd.events.thermostat import EnergyDrift, Temperature
-from tempermd.events.uncertainty import Uncertainty
-from tempermd.events.watch import FrameWatch
+from tempermd.events.watch import FrameWatch, heat_excused
 from tempermd.md import Quench, Stage
 from tempermd.md.case import DATA
 from tempermd.records import UserError, atomic_write, read_record
@@ -40,12 +36,13 @@ class _Run:
     thermo: Thermo | None
     stages: Sequence[Stage]
     timestep_fs: float | None
-    damping_fs: float
+    damping_fs: float | None
     quench: Quench | None
     limits: Thresholds
     label: RunLabel
     outcome: Outcome = "finished"
     reason: str = ""
+    stages_are_the_log_s: bool = False
     damage_is_noted: bool = False  # one broken file must not stop the report of many runs
     elements: dict[int, str] = field(default_factory=dict)
     n_atoms: int = 0
@@ -55,6 +52,11 @@ class _Run:
     wall_s: float | None = None
     folder: str | None = None
     notes: list[str] = field(default_factory=list)
+
+    @property
+    def units(self) -> str | None:
+        """Of the dump, where it does not name its own: those of the log."""
+        return None if self.thermo is None else self.thermo.units
 
 
 def analyse_trajectory(
@@ -92,8 +94,11 @@ def analyse_trajectory(
         dump=Path(dump),
         thermo=thermo,
         stages=list(stages) or stages_from_log(thermo),
-        timestep_fs=timestep_fs or timestep_from_log(thermo) or timestep_from_dump(dump),
-        damping_fs=damping_from_log(thermo),
+        stages_are_the_log_s=not stages,
+        timestep_fs=timestep_fs
+        or timestep_from_log(thermo)
+        or timestep_from_dump(dump, None if thermo is None else thermo.units),
+        damping_fs=None,
         quench=None if quench is None else read_record(quench, Quench),
         limits=thresholds if isinstance(thresholds, Thresholds) else read_thresholds(thresholds),
         label=RunLabel(run_id=Path(dump).name, model=Path(dump).name),
@@ -195,7 +200,7 @@ def _analyse(run: _Run) -> Analysis:
     times_ps = watch.times_ps if watch else []
     if run.thermo is not None and n_atoms:
         thermo_events, curves = _judge_thermo(run, n_atoms)
-        events += thermo_events
+        events = heat_excused([*events, *thermo_events], Protocol(run.stages))
         series |= curves
     elif run.thermo is None:
         run.notes.append("no log: temperature and energy drift were not judged")
@@ -226,6 +231,8 @@ def _analyse(run: _Run) -> Analysis:
         series=series,
         extremes=watch.measured() if watch else {},
         trajectory=None if run.dump is None else str(run.dump.resolve()),
+        units=run.units,
+        timestep_fs=run.timestep_fs,
         elements=run.elements,
         folder=run.folder,
         provenance=run.provenance,
@@ -237,7 +244,7 @@ def _analyse(run: _Run) -> Analysis:
 def _watch(run: _Run) -> FrameWatch:
     """Stream the dump through the detectors of geometry and numbers."""
     watch = FrameWatch(run.limits, Protocol(run.stages), run.elements)
-    reader, clock = iter_frames(run.dump), Clock(run.dump, run.timestep_fs)
+    reader, clock = iter_frames(run.dump, run.units), Clock(run.dump, run.timestep_fs)
     try:
         for frame in reader:
             time_ps = clock.time_ps(frame)
@@ -249,30 +256,21 @@ def _watch(run: _Run) -> FrameWatch:
         run.notes.append(str(error))
     if reader.truncated and watch.times_ps:
         run.notes.append("the last frame of the dump is cut off and was left out")
+    if not reader.units_known:
+        run.notes.append("neither log nor dump names its units: they were taken to be metal")
     run.notes += clock.notes() + watch.notes()
     return watch
 
 
-def _judge_thermo(run: _Run, n_atoms: int) -> tuple[list[Event], dict]:
+def _judge_thermo(run: _Run, n_atoms: int) -> tuple[list[Event], dict[str, Series]]:
     """Pass the log through its detectors."""
     if run.timestep_fs is None:
         raise UserError("neither the log nor the dump tells the timestep; give it in fs")
-    limits, timestep_fs = run.limits, run.timestep_fs
-    numbers = NonFiniteThermo(timestep_fs)
-    drift = EnergyDrift(limits.energy_drift, run.stages, n_atoms, timestep_fs)
-    temperature = Temperature(limits.temperature, run.stages, n_atoms, timestep_fs, run.damping_fs)
-    doubt = Uncertainty(limits.uncertainty, timestep_fs)
-    for detector in (numbers, temperature, drift, doubt):
-        detector.update(run.thermo)
-    if not len(run.thermo.table([])):
-        run.notes.append("the log has no thermo output: temperature and drift were not judged")
-    elif not any(stage.kind != "free" for stage in run.stages):
-        run.notes.append("no target temperature known: the temperature was not judged")
-    run.notes += drift.notes
-    if run.thermo.truncated:
-        run.notes.append("the log is cut off inside a run")
-    events = [*numbers.finish(), *temperature.finish(), *drift.finish(), *doubt.finish()]
-    return events, thermo_curves(run.thermo, temperature.band, n_atoms, timestep_fs)
+    stages = None if run.stages_are_the_log_s else run.stages
+    watch = LogWatch(run.limits, stages, n_atoms, run.timestep_fs, run.damping_fs)
+    watch.take(run.thermo)
+    run.notes += watch.notes()
+    return watch.finish(), watch.series()
 
 
 def _span(run: _Run, frame_times: list[float]) -> tuple[float, float]:

@@ -76,6 +76,8 @@ class Analysis(Record):
     ``events`` holds the first ones of each kind, ``event_counts`` counts them all.
     ``duration_ps`` is the simulated time that was seen, ``first_severe_ps`` the time of the
     first fatal or severe event, both since the start of the run. ``folder`` is a run directory's.
+    ``units`` are those of the trajectory where it does not name its own, ``timestep_fs`` what its
+    steps mean where it has no times.
     """
 
     format_name: ClassVar[str] = "tempermd-analysis"
@@ -95,6 +97,8 @@ class Analysis(Record):
     series: dict[str, Series]
     extremes: dict[str, float]
     trajectory: str | None
+    units: str | None = None
+    timestep_fs: float | None = None
     elements: dict[int, str]
     folder: str | None
     provenance: dict[str, str]

@@ -78,7 +78,8 @@ class RingChange:
 
     Damage is severe where it lasts, and a warning where it heals or the run ends before. Pentagons
     and heptagons are what heat makes, but rarely: they are severe where an Arrhenius rate makes so
-    many implausible, and a warning otherwise.
+    many implausible, and a warning otherwise. At a defect of the beginning, a vacancy or an end,
+    far less energy is needed: what comes of it is a warning.
     """
 
     def __init__(self, limits: RingLimits, start: Beginning, protocol: Protocol) -> None:
@@ -90,6 +91,8 @@ class RingChange:
         keys = pair_keys(ids, start.bonds)
         self._bonds = SettledBonds(keys, limits.lasting_ps)
         self._first_rings = set(self._rings())
+        self._first_defects = {atom_id for ring in self._first_rings for atom_id in ring}
+        self._first_defects.update(ids[start.coordination != 3].tolist())
         self._told: dict[str, set[int]] = {}
         self._n_told = 0
         self._dirty = False
@@ -142,7 +145,7 @@ class RingChange:
             if atoms & self._told.get(name, set()):
                 continue
             self._told.setdefault(name, set()).update(atoms)
-            if name == "damage":
+            if name == "damage" and not atoms & self._first_defects:
                 self._open[len(self._events)] = atoms
             self._tell(shot, name, sizes, atoms)
         self._open = {number: atoms for number, atoms in self._open.items() if atoms & damaged}
@@ -163,6 +166,8 @@ class RingChange:
         began_ps, began_step = self._bonds.began(atoms)
         chance = self._rate.chance_of(self._n_told)
         severity, judgement = self._judge(name, chance)
+        if atoms & self._first_defects:
+            severity, judgement = "warn", "at a defect of the beginning, which heat may change"
         ids = sorted(atoms)
         self._events.append(
             Event(

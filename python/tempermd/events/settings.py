@@ -66,9 +66,9 @@ def timestep_from_log(thermo: Thermo | None) -> float | None:
     return None
 
 
-def timestep_from_dump(dump: Path | str) -> float | None:
+def timestep_from_dump(dump: Path | str, units: str | None = None) -> float | None:
     """Return the timestep in fs by the times of the first two frames."""
-    frames = iter_frames(dump)
+    frames = iter_frames(dump, units)
     first, second = next(frames, None), next(frames, None)
     if first is None or second is None or first.time_ps is None or second.time_ps is None:
         return None

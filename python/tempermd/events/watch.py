@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from tempermd.events.atoms import CloseContact, ForceSpike, HotAtom
@@ -23,6 +25,25 @@ from tempermd.trajectory import Frame
 BREAKABLE = frozenset({"dangling", "detached", "overcoordinated", "ring_change", "severed"})
 """Kinds that are no fault of a model while a protocol takes the structure apart."""
 MEANT = " (this protocol is meant to do damage)"
+
+
+SET_FREE_PS = 0.1
+"""A break is seen in frames, the heat that it sets free in thermo lines, which lie closer."""
+
+
+def heat_excused(events: Sequence[Event], protocol: Protocol) -> list[Event]:
+    """Return events in which a temperature is no more than a warning after a break that was meant.
+
+    What a pulled tube has stored as strain becomes heat when it breaks.
+    """
+    broken = [one.time_ps for one in events if one.kind in BREAKABLE and protocol.breaks(one.step)]
+    since_ps = min(broken, default=np.inf) - SET_FREE_PS
+    return [
+        one.model_copy(update={"severity": "warn", "message": one.message + MEANT})
+        if one.kind == "temperature" and one.time_ps >= since_ps and protocol.breaks(one.step)
+        else one
+        for one in events
+    ]
 
 
 class FrameWatch:
@@ -131,6 +152,12 @@ class FrameWatch:
             return ["no frame with usable numbers: geometry was not judged"]
         if self._start.n_bodies > 1:
             found.append(f"the structure begins as {self._start.n_bodies} separate bodies")
+        others = self._other_elements()
+        if others:
+            found.append(
+                f"the limits are for carbon, but there is {', '.join(others)}: give limits of your "
+                "own, by --thresholds"
+            )
         if not self._start.is_sp2:
             found.append(
                 "the structure does not begin as sp2 carbon: coordination, rings and shape were "
@@ -144,6 +171,14 @@ class FrameWatch:
                 f"{len(outside)} atoms were outside their body at the end, too briefly or too near"
             )
         return found + self._sparse()
+
+    def _other_elements(self) -> list[str]:
+        """Return the elements besides carbon, where they are known."""
+        frame, known = self._start.frame, self._elements or {}
+        names = frame.elements
+        if names is None:
+            names = [] if frame.types is None else map(known.get, np.unique(frame.types).tolist())
+        return sorted({str(name) for name in names if name is not None} - {"C"})
 
     def _sparse(self) -> list[str]:
         """Say so where frames lie too far apart to see the shortest persistent event."""

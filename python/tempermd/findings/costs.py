@@ -51,7 +51,10 @@ def costs(study: Study) -> list[ArmCost]:
 def _cost(name: str, rows: Iterable[Row]) -> ArmCost:
     rows = list(rows)
     based = [row for row in rows if row.arm.base is not None]
-    trained = {(row.arm.base, row.arm.n_pretrain, row.cost.pretraining_core_s) for row in based}
+    trained = {
+        (row.arm.base, row.arm.n_pretrain, row.cost.pretraining_gpu_s, row.cost.pretraining_core_s)
+        for row in based
+    }
     labelled = {(row.arm.base, row.cost.labels_core_s) for row in based}
     return ArmCost(
         arm=name,
@@ -60,5 +63,6 @@ def _cost(name: str, rows: Iterable[Row]) -> ArmCost:
         tuning_core_h=sum(row.cost.tuning_core_s for row in rows) / HOUR_S,
         pretraining_core_h=math.fsum(one[-1] for one in trained) / HOUR_S,
         labels_core_h=math.fsum(one[-1] for one in labelled) / HOUR_S,
-        gpu_h=sum(row.cost.gpu_s for row in rows) / HOUR_S,
+        gpu_h=math.fsum([*(row.cost.gpu_s for row in rows), *(one[-2] for one in trained)])
+        / HOUR_S,
     )

@@ -25,7 +25,7 @@ from tempermd.findings.tables import titled, write_tables
 from tempermd.pages import Figure, Section, Table, number_text
 from tempermd.pages.palette import Palette
 
-__all__ = ["markdown", "sections", "write_page", "write_tables"]
+__all__ = ["markdown", "remarks", "sections", "write_page", "write_tables"]
 
 MOST_NAMED = 6
 """Cases of negative transfer that the text names; the table has all."""
@@ -86,10 +86,10 @@ def _findings(study: Study, reference: str) -> Section:
     seeds = {row.seed for row in study.rows}
     counted = "1 seed" if len(seeds) == 1 else f"{len(seeds)} seeds"
     text = f"{len(study.rows)} models ({counted}): {', '.join(arms(study.rows))}."
-    return Section(title="What was found", text="\n\n".join([text, *_remarks(study, reference)]))
+    return Section(title="What was found", text="\n\n".join([text, *remarks(study, reference)]))
 
 
-def _remarks(study: Study, reference: str) -> list[str]:
+def remarks(study: Study, reference: str) -> list[str]:
     """Say what a reader must not miss: trainings that diverged, transfer that does harm."""
     lost = [f"{r.target}, {r.arm.name}, n = {r.n_train}, seed {r.seed}" for r in diverged(study)]
     found = [f"Diverged and in no mean: {'; '.join(lost)}."] if lost else []

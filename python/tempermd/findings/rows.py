@@ -36,8 +36,8 @@ class Cost(Spec):
     """What a row cost: its own training, and its share of what others use too.
 
     Processor time in core-seconds and GPU time in seconds. ``tuning_core_s`` is the time of
-    the trainings at rates that were not chosen; ``pretraining_core_s`` and ``labels_core_s``
-    are those of the whole base, however many rows start from it.
+    the trainings at rates that were not chosen, which ``gpu_s`` includes; what begins with
+    ``pretraining`` and ``labels`` is of the whole base, however many rows start from it.
     """
 
     training_core_s: float
@@ -45,6 +45,7 @@ class Cost(Spec):
     pretraining_core_s: float = 0.0
     labels_core_s: float = 0.0
     gpu_s: float = 0.0
+    pretraining_gpu_s: float = 0.0
 
 
 class Fate(Spec):

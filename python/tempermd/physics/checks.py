@@ -31,9 +31,9 @@ class Band(Spec):
 
 
 BANDS: dict[str, Band] = {
-    "bond": Band(low=1.39, high=1.46, why="graphene's bonds are 1.42 A"),
+    "bond": Band(low=1.39, high=1.46, why="graphene's bonds are 1.42 Å"),
     "radius": Band(low=None, high=None, why=""),
-    "youngs_modulus": Band(low=0.8, high=1.3, why="about 1 TPa is measured, walls 3.35 A thick"),
+    "youngs_modulus": Band(low=0.8, high=1.3, why="about 1 TPa is measured, walls 3.35 Å thick"),
     "stiffness": Band(low=None, high=None, why=""),
     "highest_mode": Band(low=44.0, high=55.0, why="the G band lies near 1,590 / cm, 47.7 THz"),
     "unstable_modes": Band(low=0.0, high=0.0, why="a tube at rest is a minimum"),
@@ -167,15 +167,15 @@ def _numbers(atoms: Atoms, calculator: Any) -> tuple[dict[str, tuple[float, str]
     """Return what one potential says of a tube, and how its tube moves."""
     tube = relax_tube(atoms, calculator)
     found = _at_rest(tube, calculator)
-    found["peak_strain"] = (peak_strain(tube.atoms, calculator), "")
+    found["peak_strain"] = (peak_strain(tube.atoms, calculator), "of its length")
     return found, free_motion(tube.atoms, calculator)
 
 
 def _at_rest(tube: RelaxedTube, calculator: Any) -> dict[str, tuple[float, str]]:
     modes = frequencies_THz(tube.atoms, calculator)
     return {
-        "bond": (tube.bond_A, "A"),
-        "radius": (tube.radius_A, "A"),
+        "bond": (tube.bond_A, "Å"),
+        "radius": (tube.radius_A, "Å"),
         "youngs_modulus": (tube.youngs_modulus_TPa, "TPa"),
         "stiffness": (tube.stiffness_N_per_m, "N/m"),
         "highest_mode": (float(modes.max()), "THz"),
@@ -218,31 +218,36 @@ def _errors(motion: Motion, calculator: Any, truth: Any) -> dict[str, tuple[floa
 
 
 def physics_table(records: Sequence[PhysicsRecord]) -> Table:
-    """Return the checks of several potentials as a table of a page."""
+    """Return the checks of several potentials side by side, the reference last."""
+    places = {record.structure for record in records}
+    names = [
+        record.potential if len(places) == 1 else f"{record.potential}, {record.structure}"
+        for record in records
+    ]
+    found = [{check.name: check for check in record.checks} for record in records]
+    reference = next((record.reference for record in records if record.reference), None)
+    if reference in names:
+        reference = None  # it has a column of its own
     rows = []
-    for record in records:
-        for check in record.checks:
-            ends = [number_text(end) if end is not None else "" for end in (check.low, check.high)]
-            band = f"{ends[0]} to {ends[1]}" if any(ends) else "–"
-            rows.append(
-                [
-                    record.potential,
-                    record.structure,
-                    _words(check.name),
-                    f"{number_text(check.value)} {check.unit}",
-                    band,
-                    number_text(check.reference),
-                    "right" if check.good and any(ends) else "wrong" if any(ends) else "–",
-                ]
-            )
-        if record.fault:
-            rows.append([record.potential, record.structure, record.fault, "", "", "", "wrong"])
-    reference = next((record.reference for record in records if record.reference), "–")
-    return Table(
-        title="Physics checks",
-        head=["model", "structure", "what", "value", "band", reference, "verdict"],
-        rows=rows,
-    )
+    for name in (one for one in BANDS if any(one in checks for checks in found)):
+        known = next(checks[name] for checks in found if name in checks)
+        ends = [number_text(end) if end is not None else "" for end in (known.low, known.high)]
+        unit = "" if name.endswith(known.unit) else f", {known.unit}"
+        row = [f"{_words(name)}{unit}", " to ".join(ends) if any(ends) else "–"]
+        row += [_value_text(checks.get(name)) for checks in found]
+        if reference is not None:
+            values = [checks[name].reference for checks in found if name in checks]
+            row.append(number_text(next((one for one in values if one is not None), None)))
+        rows.append(row)
+    head = ["what", "band", *names, *([] if reference is None else [f"reference {reference}"])]
+    return Table(title="Physics checks", head=head, rows=rows)
+
+
+def _value_text(check: PhysicsCheck | None) -> str:
+    """Return a number, and a word where it is out of its band."""
+    if check is None:
+        return "–"
+    return number_text(check.value) if check.good else f"{number_text(check.value)} wrong"
 
 
 def _words(name: str) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from tempermd.events import Analysis, Event
+from tempermd.events.clock import Clock
 from tempermd.records import UserError
 from tempermd.trajectory import Frame, iter_frames
 
@@ -91,16 +92,20 @@ def clips_of(analysis: Analysis, events: Sequence[Event]) -> list[Clip | None]:
     Returns
     -------
     list of Clip or None
-        The frame that shows an event is the last finite one not after its step; None where there
-        is none.
+        The frame that shows an event is the last finite one not after its moment; None where
+        there is none.
     """
     path = analysis.trajectory
-    gathering = _Gathering(events, analysis.elements)
+    gathering = _Gathering(events, analysis)
     if events and path is not None and Path(path).is_file():
+        clock = Clock(Path(path), analysis.timestep_fs)
         try:
-            for frame in iter_frames(path):
+            for frame in iter_frames(path, analysis.units):
+                time_ps = clock.time_ps(frame)
+                if time_ps is None:
+                    continue
                 if np.isfinite(frame.positions).all() and np.isfinite(frame.cell).all():
-                    gathering.take(frame)
+                    gathering.take(frame, time_ps)
                 if gathering.is_complete:
                     break
         except UserError:
@@ -112,12 +117,13 @@ def clips_of(analysis: Analysis, events: Sequence[Event]) -> list[Clip | None]:
 class _Gathering:
     """Clips that begin when their frame has passed, and grow for some frames more."""
 
-    def __init__(self, events: Sequence[Event], elements: dict[int, str]) -> None:
+    def __init__(self, events: Sequence[Event], analysis: Analysis) -> None:
         self._events = events
-        self._elements = elements
+        self._elements = analysis.elements
         self.found: list[Clip | None] = [None] * len(events)
-        steps = [event.step if event.shown_step is None else event.shown_step for event in events]
-        self._waiting = sorted(zip(steps, range(len(events)), strict=True), reverse=True)
+        # by time and not by step, for a second run in the same dump has the same steps again
+        moments = [_shown_ps(event, analysis.timestep_fs) for event in events]
+        self._waiting = sorted(zip(moments, range(len(events)), strict=True), reverse=True)
         self._growing: list[Clip] = []
         self._before: deque[Frame] = deque(maxlen=AROUND + 1)
 
@@ -126,9 +132,9 @@ class _Gathering:
         """Whether no further frame is wanted."""
         return not self._waiting and not self._growing
 
-    def take(self, frame: Frame) -> None:
+    def take(self, frame: Frame, time_ps: float) -> None:
         """Go on to the next finite frame."""
-        while self._waiting and frame.step > self._waiting[-1][0]:
+        while self._waiting and time_ps > self._waiting[-1][0]:
             self._begin(self._waiting.pop()[1])
         for clip in self._growing:
             clip.frames.append(frame)
@@ -147,6 +153,12 @@ class _Gathering:
         """Make the clips of the events that the very last frames show."""
         while self._waiting:
             self._begin(self._waiting.pop()[1])
+
+
+def _shown_ps(event: Event, timestep_fs: float | None) -> float:
+    """Return the time at which an event is to be seen, and half a step."""
+    later = 0 if event.shown_step is None else event.shown_step - event.step
+    return event.time_ps + (later + 0.5) * (timestep_fs or 0.0) / 1000
 
 
 def extended_xyz(clip: Clip) -> str:

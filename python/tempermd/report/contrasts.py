@@ -11,6 +11,7 @@ from tempermd.report.fates import Judged, by_condition, lives_of, usable
 from tempermd.report.survival import Comparison, log_rank, runs_to_tell_apart
 
 SIGNIFICANT = 0.05
+NEITHER = "Neither"
 LEAST_RUNS = 2
 """One run each tells nothing apart."""
 
@@ -71,7 +72,7 @@ def _contrast_sentence(
     if comparison is None and any(survived < runs for survived, runs in counts):
         return f"{names[0]} and {names[1]} are not told apart: all fail, and at the same time."
     if comparison is None:
-        return f"Neither {names[0]} nor {names[1]} failed: they are not told apart."
+        return f"{NEITHER} {names[0]} nor {names[1]} failed: they are not told apart."
     effect = ""
     if comparison.hazard_ratio is not None:
         effect = (

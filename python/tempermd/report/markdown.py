@@ -24,8 +24,7 @@ def summary_markdown(summary: Summary, title: str = "Robustness in molecular dyn
         counted = [f"{kind_name(kind)} {count}" for kind, count in model.event_counts.items()]
         lines.append(_line([*row, ", ".join(counted) or "none"]))
     lines += ["", *(f"- {model.name}: {model.sentence}" for model in summary.models)]
-    for contrast in summary.contrasts:
-        lines.append(f"- {contrast.condition}: {contrast.sentence}")
+    lines += [f"- {line}" for line in summary.told_apart]
     low_level = f"{summary.n_runs} runs, {summary.total_ps:.1f} ps simulated. "
     lines += ["", f"{low_level}Intervals are exact at 95 % (Clopper–Pearson, Poisson)."]
     return "\n".join(lines) + "\n"

@@ -14,6 +14,7 @@ import numpy as np
 
 from tempermd.engine import Meter
 from tempermd.events import Analysis, Event
+from tempermd.events.clock import Clock
 from tempermd.records import UserError, atomic_write
 from tempermd.report.pictures import SIZE, RendererMissingError, camera_direction, render_frame
 from tempermd.report.summary import kind_name
@@ -71,30 +72,33 @@ def write_movie(analysis: Analysis, path: Path | str, *, most_frames: int = 120)
 def _pictures(analysis: Analysis, every: int, folder: Path) -> Iterator[Path]:
     """Render frames one after the other into numbered files."""
     direction: np.ndarray | None = None
-    frames = islice(iter_frames(str(analysis.trajectory)), 0, None, every)
+    frames = islice(_timed(analysis), 0, None, every)
     meter = Meter("movie", -(-analysis.n_frames // every), "frames")
     with meter.shown():
-        for number, frame in enumerate(frames):
+        for number, (frame, time_ps) in enumerate(frames):
             if not (np.isfinite(frame.positions).all() and np.isfinite(frame.cell).all()):
                 return
             if direction is None:
                 direction = camera_direction(frame, [])
-            now = _now(analysis.events, frame)
+            now = [one for one in analysis.events if 0 <= time_ps - one.time_ps <= SHOWN_PS]
             marked = [atom_id for event in now for atom_id in event.atom_ids]
             path = folder / f"{number:05d}.png"
-            _captioned(render_frame(frame, marked, direction), frame, now).save(path)
+            _captioned(render_frame(frame, marked, direction), time_ps, now).save(path)
             meter.advance({"frames": 1})
             yield path
 
 
-def _now(events: Sequence[Event], frame: Frame) -> list[Event]:
-    """Return the events that began shortly before a frame."""
-    if frame.time_ps is None:
-        return [event for event in events if event.step == frame.step]
-    return [event for event in events if 0 <= frame.time_ps - event.time_ps <= SHOWN_PS]
+def _timed(analysis: Analysis) -> Iterator[tuple[Frame, float]]:
+    """Return the frames that were analysed, each with its time as the events have it (ps)."""
+    path = str(analysis.trajectory)
+    clock = Clock(Path(path), analysis.timestep_fs)
+    for frame in iter_frames(path, analysis.units):
+        time_ps = clock.time_ps(frame)
+        if time_ps is not None:
+            yield frame, time_ps
 
 
-def _captioned(png: bytes, frame: Frame, now: Sequence[Event]):
+def _captioned(png: bytes, time_ps: float, now: Sequence[Event]):
     """Return a picture on white with time and events below it."""
     from PIL import Image, ImageDraw
 
@@ -105,8 +109,7 @@ def _captioned(png: bytes, frame: Frame, now: Sequence[Event]):
         rendered, ((width - rendered.width) // 2, (height - rendered.height) // 2), rendered
     )
     draw = ImageDraw.Draw(picture)
-    time = f"step {frame.step}" if frame.time_ps is None else f"{frame.time_ps:.2f} ps"
-    draw.text((8, height + 4), time, fill=INK)
+    draw.text((8, height + 4), f"{time_ps:.2f} ps", fill=INK)
     kinds = ", ".join(dict.fromkeys(kind_name(event.kind) for event in now))
     draw.text((90, height + 4), kinds, fill=RED)
     return picture

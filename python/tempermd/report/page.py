@@ -29,6 +29,8 @@ MOST_CLIPS_PER_RUN = 6
 MOST_CLIP_BYTES = 2_500_000
 MOST_PICTURES_PER_RUN = 3
 MOST_PICTURES = 24
+MOST_COLUMNS = 5
+"""Of the survival table; with more conditions they become its rows."""
 MOST_TRIPLES = 6
 """Events that are also shown before and after."""
 SHOWN_WHOLE = ("lost_atoms", "nonfinite", "crash", "spurious_minimum", "severed", "shape", "box")
@@ -160,6 +162,7 @@ def _of_summary(summary: Summary) -> dict[str, Any]:
     return {
         "summary": summary,
         "conditions": summary.conditions,
+        "turned": len(summary.conditions) > max(MOST_COLUMNS, len(summary.models)),
         "cells": {(cell.model, cell.condition): cell for cell in summary.survival},
         "shown_figures": figures,
         "figures": [{"data": figure.data, "layout": figure.layout} for figure in figures],
@@ -244,7 +247,7 @@ class _Left:
 
 
 def _survival_figures(summary: Summary) -> list[pages.Figure]:
-    """Return a figure for each condition: the curves of models that had more than one run."""
+    """Return a figure for each condition in which a run failed, of models with several runs."""
     palette = Palette([model.name for model in summary.models if not model.control], "")
     curves_of: dict[str, dict[str, SurvivalCurve]] = {}
     for cell in summary.survival:
@@ -253,7 +256,7 @@ def _survival_figures(summary: Summary) -> list[pages.Figure]:
     return [
         survival_figure(condition, curves, palette)
         for condition, curves in curves_of.items()
-        if any(len(curve.times_ps) > 1 for curve in curves.values())
+        if any(min(curve.survival) < 1 for curve in curves.values())
     ]
 
 

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from tempermd.events import Event
 from tempermd.physics import PhysicsRecord
 from tempermd.records import Record
-from tempermd.report.contrasts import Contrast, contrasts_between
+from tempermd.report.contrasts import NEITHER, Contrast, contrasts_between
 from tempermd.report.fates import Judged, by_condition, lives_of, usable
 from tempermd.report.survival import SurvivalCurve, clopper_pearson, kaplan_meier, rate_per_ns
 
@@ -74,6 +74,21 @@ class Summary(Record):
     contrasts: list[Contrast]
     n_runs: int
     total_ps: float
+
+    @property
+    def told_apart(self) -> list[str]:
+        """What tells models apart, a line for each pair, but one for all that nobody failed."""
+        lines = []
+        for condition in dict.fromkeys(one.condition for one in self.contrasts):
+            here = [one for one in self.contrasts if one.condition == condition]
+            quiet = [one for one in here if one.sentence.startswith(NEITHER)]
+            sentences = [one.sentence for one in here if len(quiet) < 2 or one not in quiet]
+            if len(quiet) > 1:
+                names = dict.fromkeys(name for one in quiet for name in (one.model, one.other))
+                sentences.append(f"None of {', '.join(names)} failed: they are not told apart.")
+            head = condition[0].upper() + condition[1:]
+            lines += [f"{head}: {sentence}" for sentence in sentences]
+        return lines
 
     @property
     def conditions(self) -> list[str]:
@@ -267,8 +282,8 @@ def summary_text(summary: Summary) -> str:
             )
         events = ", ".join(f"{count} {kind}" for kind, count in model.event_counts.items())
         lines.append(f"{'':<12}  {'':<{width}}  {apart}; events: {events or 'none'}")
-    lines += [
-        f"{one.condition[0].upper()}{one.condition[1:]}: {one.sentence}"
-        for one in summary.contrasts
-    ]
-    return "\n".join(lines)
+        cells = [cell for cell in summary.survival if cell.model == model.name and cell.n_usable]
+        if len(cells) > 1:
+            counts = [f"{cell.condition} {cell.n_survived} of {cell.n_usable}" for cell in cells]
+            lines.append(f"{'':<12}  {'':<{width}}  survived: {'; '.join(counts)}")
+    return "\n".join([*lines, *summary.told_apart])

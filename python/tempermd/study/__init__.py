@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tempermd.findings.rows import Arm, Cost, Fate, Row, Study
-from tempermd.study.pages import findings, table
+from tempermd.study.pages import findings, last_words, table
 from tempermd.study.running import RESULT, dry_run, run
 from tempermd.study.specs import StudySpec
 from tempermd.study.work import run_stage
@@ -18,6 +18,7 @@ __all__ = [
     "StudySpec",
     "dry_run",
     "findings",
+    "last_words",
     "run",
     "run_stage",
     "table",

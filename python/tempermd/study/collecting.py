@@ -84,19 +84,28 @@ def _start_errors(row: PlannedRow, store: Store) -> dict[str, Errors]:
 
 def _cost(row: PlannedRow, store: Store) -> Cost:
     base = () if row.base is None else row.base.stages
+    pretrainings = [one for one in base if one.kind == "training"]
     others = [stage for rate, stage in row.trainings.items() if rate != row.chosen]
     return Cost(
         training_core_s=_core_s([row.trainings[row.chosen]], store)
         + _core_s([row.student] if row.student is not None else [], store),
         tuning_core_s=_core_s(others, store),
-        pretraining_core_s=_core_s((one for one in base if one.kind == "training"), store),
+        pretraining_core_s=_core_s(pretrainings, store),
         labels_core_s=_core_s((one for one in base if one.kind == "labels"), store),
+        gpu_s=_gpu_s(row.trainings.values(), store),
+        pretraining_gpu_s=_gpu_s(pretrainings, store),
     )
 
 
 def _core_s(stages: Iterable[Stage], store: Store) -> float:
     done = {stage.key: store.done(stage) for stage in stages}
     return sum(one.core_s for one in done.values() if one is not None)
+
+
+def _gpu_s(stages: Iterable[Stage], store: Store) -> float:
+    """Return the GPU time of trainings; those of an older tempermd do not say and had none."""
+    done = {stage.key: store.done(stage) for stage in stages}
+    return sum(one.facts.get("gpu_s", 0.0) for one in done.values() if one is not None)
 
 
 def analyses_of(stage: Stage, store: Store) -> list[Analysis]:

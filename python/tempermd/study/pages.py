@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tempermd import campaign, report
 from tempermd.events import Analysis
-from tempermd.findings.page import markdown, write_page
+from tempermd.findings.page import markdown, remarks, write_page
 from tempermd.findings.rows import Row, Study
 from tempermd.findings.tables import write_tables
 from tempermd.records import UserError, read_record
@@ -131,6 +131,12 @@ def findings(output: Path) -> str:
     if not study.rows:
         raise UserError(f"{output}: no model of this study is finished yet; let it go on")
     return markdown(study, reference_of(study))
+
+
+def last_words(output: Path) -> str:
+    """Return what the end of a run must not keep to itself: divergence, transfer that harms."""
+    study = read_record(output / "study.json", Study)
+    return "\n".join(remarks(study, reference_of(study))) if study.rows else ""
 
 
 def table(output: Path, most: int | None = None) -> str:

@@ -199,6 +199,7 @@ def _training(given: dict[str, Any], folder: Path, cores: int) -> Facts:
         "val_force_rmse_eV_per_A": record.val.force_rmse_eV_per_A,
         "steps": record.n_steps,
         "core_s": record.core_s,
+        "gpu_s": record.gpu_s,
     }
 
 

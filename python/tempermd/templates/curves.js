@@ -1,7 +1,7 @@
   const panels = [
     ["temperature", "Temperature (K), with its target and the 6 σ band"],
     ["potential_energy", "Potential energy above the start (eV/atom)"],
-    ["conserved_energy", "Conserved energy since the start of each stage (eV/atom)"],
+    ["conserved_energy", "Conserved energy by stage (eV/atom)"],
     ["shortest_distance", "Shortest distance between two atoms (Å)"],
     ["ellipticity", "Ellipticity of the flattest wall"],
     ["deviation", "Largest committee deviation of a force (eV/Å)"],
@@ -72,7 +72,7 @@
     const gap = 0.075, height = (1 - gap * (shown.length - 1)) / shown.length;
     const {shapes, labels} = marks(run);
     const axis = {color: color("--soft"), gridcolor: color("--line"), zeroline: false,
-      linecolor: color("--line"), automargin: true, tickfont: {size: 11}};
+      linecolor: color("--line"), automargin: true, tickfont: {size: 11}, exponentformat: "e"};
     const layout = {
       paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", showlegend: false,
       margin: {l: 60, r: 8, t: labels.length ? 34 + 14 * Math.min(labels.length, LABEL_ROWS) : 24, b: 40}, hovermode: "x",

@@ -68,7 +68,8 @@ def train(
     *,
     resume: bool = True,
     threads: int = 1,
-    device: str = "cpu",
+    device: str | None = None,
+    devices: int | None = None,
     progress: bool = True,
 ) -> Path:
     """Train a model from scratch and return its ``best.ckpt``.
@@ -81,8 +82,11 @@ def train(
     ----------
     spec
         A TOML file, or a spec whose data paths are relative to the working directory.
+    device, devices
+        Override the spec's where they are given.
     """
-    request = Request(resolved_spec(spec), Path(out_dir), None, resume, threads, device, progress)
+    asked = resolved_spec(spec, device=device, devices=devices)
+    request = Request(asked, Path(out_dir), None, resume, threads, progress)
     return _run(request)
 
 
@@ -93,7 +97,8 @@ def finetune(
     *,
     resume: bool = True,
     threads: int = 1,
-    device: str = "cpu",
+    device: str | None = None,
+    devices: int | None = None,
     progress: bool = True,
 ) -> Path:
     """Continue from a checkpoint's EMA weights on other labels; return ``best.ckpt``.
@@ -103,7 +108,8 @@ def finetune(
     does not need the parent. The parent is a pickle: opening it runs code in it.
     """
     parent = Path(base_checkpoint)
-    request = Request(resolved_spec(spec), Path(out_dir), parent, resume, threads, device, progress)
+    asked = resolved_spec(spec, device=device, devices=devices)
+    request = Request(asked, Path(out_dir), parent, resume, threads, progress)
     return _run(request)
 
 
@@ -112,7 +118,7 @@ def _run(request: Request) -> Path:
     best = request.folder / "best.ckpt"
     if _is_finished(request.folder, inputs, request.resume):
         return best
-    check_devices(request.device, request.spec.training.devices)
+    check_devices(request.spec.training)
     _check_tensorboard(request.spec.training)
     # what it refuses shall leave no folder behind
     start = starting_point(request.spec, request.parent)
@@ -156,7 +162,7 @@ def _inputs(spec: TrainSpec, parent: Path | None) -> TrainingInputs:
 
 def _identity(spec: TrainSpec) -> str:
     """Return a hash of all in a spec that changes the result by more than rounding."""
-    without = {"training": {"devices", "tensorboard"}}
+    without = {"training": {"device", "devices", "tensorboard"}}
     return sha256_json(with_paths(spec, lambda _: "").model_dump(mode="json", exclude=without))
 
 

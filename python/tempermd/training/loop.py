@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import lightning
 import torch
+from lightning.pytorch.plugins.environments import LightningEnvironment
 from nequip.data import AtomicDataDict
 
 from tempermd.training.callbacks import Interruptible, LearningRate, Schedule
@@ -108,6 +109,8 @@ def fit(
             accelerator="gpu" if where.device == "cuda" else "cpu",
             devices=where.n_devices,
             strategy=_strategy(where.n_devices),
+            # else a job of Slurm's would decide how many processes there are
+            plugins=[LightningEnvironment()],
             use_distributed_sampler=False,
             max_epochs=schedule.n_epochs,
             reload_dataloaders_every_n_epochs=1,  # epochs differ in their number of steps

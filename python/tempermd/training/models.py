@@ -214,12 +214,17 @@ def set_weights(module: Any, weights: Mapping[str, torch.Tensor]) -> None:
 def save_module(module: Any, output: Path) -> None:
     """Write a module as Lightning writes ``best.ckpt``: weights and builder arguments."""
     import lightning
+    from lightning.pytorch.plugins.environments import LightningEnvironment
 
     from tempermd.training.noise import lightning_noise_explained
 
     with lightning_noise_explained():
         trainer = lightning.Trainer(
-            accelerator="cpu", devices=1, logger=False, enable_checkpointing=False
+            accelerator="cpu",
+            devices=1,
+            logger=False,
+            enable_checkpointing=False,
+            plugins=[LightningEnvironment()],  # a job of Slurm's has no say in it
         )
         trainer.strategy.connect(module)
         with atomic_write(output) as temporary:

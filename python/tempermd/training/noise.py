@@ -25,6 +25,8 @@ def lightning_noise_explained() -> Iterator[None]:
         r".*The number of training batches.*is smaller than the logging interval.*": UserWarning,
         # the loader goes on at the step where it stopped, though it keeps no state of its own
         r".*your dataloader is not resumable.*": UserWarning,
+        # a training has the processes that its spec names, whether Slurm is at hand or not
+        r".*`srun` command is available.*": UserWarning,
         # the batch size is only used to weight averages, which nequip computes itself
         r".*Trying to infer the `batch_size`.*": UserWarning,
     }

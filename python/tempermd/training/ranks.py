@@ -18,7 +18,7 @@ from tempermd.training.specs import Training
 
 if TYPE_CHECKING:
     from tempermd.training.running import Request
-    from tempermd.training.specs import TrainingInputs
+    from tempermd.training.specs import TrainingInputs, TrainingSpec
     from tempermd.training.start import Start
 
 
@@ -63,18 +63,16 @@ def run_in_processes(request: Request, inputs: TrainingInputs, start: Start) -> 
     return read_record(request.folder / "training.json", Training)
 
 
-def check_devices(device: str, n_devices: int) -> None:
+def check_devices(spec: TrainingSpec) -> None:
     """Refuse GPUs that are not there."""
-    if device not in ("cpu", "cuda"):
-        raise UserError(f"device '{device}' is not known; give cpu or cuda")
-    if device == "cpu":
+    if spec.device == "cpu":
         return
     import torch
 
     n_found = torch.cuda.device_count()
-    if n_found < n_devices:
+    if n_found < spec.devices:
         raise UserError(
-            f"device cuda with devices = {n_devices} asks for more GPUs than torch finds "
+            f"device cuda with devices = {spec.devices} asks for more GPUs than torch finds "
             f"({n_found}); lower devices, or train with device cpu"
         )
 

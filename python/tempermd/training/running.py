@@ -38,7 +38,6 @@ class Request:
     parent: Path | None
     resume: bool
     threads: int
-    device: str
     progress: bool
 
 
@@ -81,7 +80,7 @@ def _train_and_judge(request: Request, inputs: TrainingInputs, start: Start) -> 
     warnings = concerns(data, start, module)
     for text in warnings if request.progress else ():
         print(f"warning: {text}", file=sys.stderr)
-    if request.device == "cpu":
+    if spec.device == "cpu":
         speed_up(module.model)
     frames = with_replay(
         data.train,
@@ -94,7 +93,7 @@ def _train_and_judge(request: Request, inputs: TrainingInputs, start: Start) -> 
     schedule = _schedule(spec, order, len(data.val))
     if _compiles(request, order):
         compile_steps(module, config, progress=request.progress)
-    where = Fit(folder, request.device, spec.devices, request.progress)
+    where = Fit(folder, spec.device, spec.devices, request.progress)
     try:
         keeper = fit(module, Batches(order, data.val), schedule, where)
     except StoppedByUserError:
@@ -146,7 +145,7 @@ def _compiles(request: Request, order: Order) -> bool:
     spec = request.spec.training
     if spec.compile is not None:
         return spec.compile
-    if request.threads != 1 or request.device != "cpu" or spec.devices != 1:
+    if request.threads != 1 or spec.device != "cpu" or spec.devices != 1:
         return False
     atoms_per_step = spec.batch_atoms or (spec.batch_size or 1) * float(order.frames.n_atoms.mean())
     return pays(order.n_steps, atoms_per_step)
@@ -179,7 +178,7 @@ def _describe(
     data: Data,
     keeper: Keeper,
 ) -> Training:
-    best = load_checkpoint(request.folder / "best.ckpt")
+    asked, best = request.spec.training, load_checkpoint(request.folder / "best.ckpt")
     test = None if data.test is None else evaluate(best, data.test.structures())
     last = keeper.rows[-1]
     scales = config["per_type_energy_scales"]
@@ -201,9 +200,10 @@ def _describe(
         val=evaluate(best, data.val.structures()),
         test=test,
         wall_s=keeper.train_s,
-        core_s=keeper.core_s * request.spec.training.devices,
+        core_s=keeper.core_s * asked.devices,
+        gpu_s=keeper.train_s * asked.devices if asked.device == "cuda" else 0.0,
         ms_per_step=1000 * keeper.train_s / last["step"],
-        seed=request.spec.training.seed,
+        seed=asked.seed,
         threads=request.threads,
         versions={name: version(name) for name in ("torch", "nequip", "e3nn", "lightning")},
     )

@@ -45,6 +45,7 @@ class TrainingSpec(Spec):
     patience: PositiveInt | None = None
     val_every: PositiveInt | None = None
     compile: bool | None = None
+    device: Literal["cpu", "cuda"] = "cpu"
     devices: PositiveInt = 1
     tensorboard: bool = False
     seed: int = Field(0, ge=0)
@@ -123,6 +124,7 @@ class Training(Record):
     test: Errors | None
     wall_s: float
     core_s: float
+    gpu_s: float = 0.0
     ms_per_step: float
     seed: int
     threads: int
@@ -130,15 +132,19 @@ class Training(Record):
     versions: dict[str, str]
 
 
-def resolved_spec(spec: TrainSpec | Path | str, devices: int | None = None) -> TrainSpec:
-    """Read a spec file and make its data paths absolute; ``devices`` overrides the spec's."""
+def resolved_spec(spec: TrainSpec | Path | str, **where: Any) -> TrainSpec:
+    """Read a spec file and make its data paths absolute.
+
+    ``device`` and ``devices`` override the spec's where they are given and not None.
+    """
     origin = Path.cwd()
     if not isinstance(spec, TrainSpec):
         origin = Path(spec).resolve().parent
         spec = read_spec(spec, TrainSpec)
-    if devices is not None:
-        settings = spec.training.model_dump() | {"devices": devices}
-        training = parse_spec(settings, TrainingSpec, f"devices = {devices}")
+    given = {name: value for name, value in where.items() if value is not None}
+    if given:
+        shown = ", ".join(f"{name} = {value}" for name, value in given.items())
+        training = parse_spec(spec.training.model_dump() | given, TrainingSpec, shown)
         spec = spec.model_copy(update={"training": training})
     return with_paths(spec, lambda path: str((origin / path).resolve()))
 

@@ -18,6 +18,7 @@ import numpy as np
 
 from tempermd.records import UserError
 from tempermd.trajectory.files import damage_as_sentence, open_lines
+from tempermd.trajectory.table import FrameTable
 from tempermd.trajectory.units import UNIT_FACTORS
 
 
@@ -57,7 +58,7 @@ class Frame:
     elements: np.ndarray | None = None
 
 
-def iter_frames(dump: Path | str) -> FrameReader:
+def iter_frames(dump: Path | str, units: str | None = None) -> FrameReader:
     """Iterate over the frames of a LAMMPS text dump (plain, .gz or .zst), one in memory at a time.
 
     Parameters
@@ -65,6 +66,9 @@ def iter_frames(dump: Path | str) -> FrameReader:
     dump : path
         File of ``dump custom`` or ``dump atom`` in metal or real units, with an ``id`` column
         and x, xu, xs or xsu positions; atoms may change order and number.
+    units : str or None
+        Where the dump does not name its own (``dump_modify units yes``), as LAMMPS by default does
+        not: "metal" (so if None) or "real".
 
     Returns
     -------
@@ -77,11 +81,7 @@ def iter_frames(dump: Path | str) -> FrameReader:
     >>> frames = iter_frames("trajectory.lammpstrj")  # doctest: +SKIP
     >>> steps = [frame.step for frame in frames]  # doctest: +SKIP
     """
-    return FrameReader(Path(dump))
-
-
-WORDS = frozenset({"element", "typelabel"})
-"""Columns of a dump that hold no numbers."""
+    return FrameReader(Path(dump), units)
 
 
 class _CutError(Exception):
@@ -97,13 +97,16 @@ class FrameReader(Iterator[Frame]):
         True when the file ended inside a frame.
     n_frames : int
         Whole frames read so far.
+    units_known : bool
+        Whether the caller or the dump has named the units.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, units: str | None = None) -> None:
         self.path = path
         self.truncated = False
         self.n_frames = 0
-        self._units = "metal"
+        self.units_known = units is not None
+        self._units = "metal" if units is None else self._known_units(units)
         self._time: float | None = None
         self._labels: dict[str, np.ndarray] = {}
         self._sorted_ids: np.ndarray | None = None
@@ -151,6 +154,7 @@ class FrameReader(Iterator[Frame]):
             title = self._whole(line).strip()
             if title == "ITEM: UNITS":
                 self._units = self._known_units(self._line())
+                self.units_known = True
             elif title == "ITEM: TIME":
                 self._time = self._number(self._line())
             elif title == "ITEM: TIMESTEP":
@@ -176,7 +180,7 @@ class FrameReader(Iterator[Frame]):
         rows = list(islice(self._stream, n_atoms))
         if len(rows) < n_atoms or (rows and not rows[-1].endswith(b"\n")):
             raise _CutError
-        table = _Table(columns, rows, self, step, self._labels)
+        table = FrameTable(columns, rows, step, self._labels, self._fault)
         to_ps, to_speed, to_ev = UNIT_FACTORS[self._units]
         cell, origin, pbc = box
         ids = table.integers("id")
@@ -211,7 +215,7 @@ class FrameReader(Iterator[Frame]):
             self._sorting = None if in_order else np.argsort(ids, kind="stable")
         return self._sorting
 
-    def _positions(self, table: _Table, cell: np.ndarray, origin: np.ndarray) -> np.ndarray:
+    def _positions(self, table: FrameTable, cell: np.ndarray, origin: np.ndarray) -> np.ndarray:
         for ending, scaled in (("u", False), ("", False), ("su", True), ("s", True)):
             found = table.vectors(f"x{ending}", f"y{ending}", f"z{ending}")
             if found is not None:
@@ -265,81 +269,6 @@ def _sorted(
     if order is not None:
         values = values[order]
     return values if factor == 1.0 else values * factor
-
-
-class _Table:
-    """The numbers and words of one frame by column.
-
-    Ids, types and elements seldom change from frame to frame: where they are those of the frame
-    before, they are given as the very arrays of that frame.
-    """
-
-    def __init__(
-        self,
-        columns: list[str],
-        rows: list[bytes],
-        reader: FrameReader,
-        step: int,
-        labels: dict[str, np.ndarray],
-    ) -> None:
-        self.columns = columns
-        self._rows = rows
-        self._fault = reader._fault
-        self._step = step
-        self._labels = labels
-        self._places = {name: n for n, name in enumerate(c for c in columns if c not in WORDS)}
-        self._words: list[bytes] = []
-        if len(self._places) < len(columns):
-            self._words = b" ".join(rows).split()
-            if len(self._words) != len(rows) * len(columns):
-                raise self._uneven()
-        self._numbers = self._read() if rows else np.empty((0, len(self._places)))
-
-    def _read(self) -> np.ndarray:
-        """Return all columns of numbers, (rows, columns); numpy's reader is the fastest at hand."""
-        wanted = [n for n, name in enumerate(self.columns) if name in self._places]
-        try:
-            found = np.loadtxt(
-                self._rows, comments=None, ndmin=2, usecols=wanted if self._words else None
-            )
-        except ValueError as error:
-            raise self._bad_number(error) from None
-        if found.shape != (len(self._rows), len(wanted)):
-            raise self._uneven()
-        return found
-
-    def _bad_number(self, error: ValueError) -> UserError:
-        """Return the fault of the first word that is no number, or of rows that are no table."""
-        if any(len(row.split()) != len(self.columns) for row in self._rows):
-            return self._uneven()
-        return self._fault(f"numbers in the frame of step {self._step}: {error}")
-
-    def _uneven(self) -> UserError:
-        return self._fault(f"{len(self.columns)} values per atom in the frame of step {self._step}")
-
-    def integers(self, name: str) -> np.ndarray | None:
-        if name not in self._places:
-            return None
-        found = self._numbers[:, self._places[name]]
-        if name not in self._labels or not np.array_equal(self._labels[name], found):
-            if not np.array_equal(found, np.rint(found)):
-                raise self._fault(f"whole numbers in column {name}")
-            self._labels[name] = found.astype(np.int64)
-        return self._labels[name]
-
-    def words(self, name: str) -> np.ndarray | None:
-        if name not in self.columns:
-            return None
-        column = self._words[self.columns.index(name) :: len(self.columns)]
-        found = np.array([word.decode() for word in column])
-        if name not in self._labels or not np.array_equal(self._labels[name], found):
-            self._labels[name] = found
-        return self._labels[name]
-
-    def vectors(self, *names: str) -> np.ndarray | None:
-        if not set(names) <= set(self._places):
-            return None
-        return self._numbers.take([self._places[name] for name in names], axis=1)
 
 
 def _box(words: list[str], bounds: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

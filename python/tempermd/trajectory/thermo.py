@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -59,12 +59,15 @@ class Thermo:
         WARNING lines, also those inside a thermo block.
     truncated : bool
         True when the last block was never closed.
+    units : str or None
+        As the log echoes them.
     """
 
     runs: tuple[ThermoRun, ...]
     error: str | None
     warnings: tuple[str, ...]
     truncated: bool
+    units: str | None = None
 
     def column(self, name: str) -> np.ndarray:
         """Return one column over all MD runs, NaN in runs without it; a step once, the last."""
@@ -82,6 +85,23 @@ class Thermo:
         rows = np.concatenate(blocks)
         last = {step: row for row, step in enumerate(rows[:, 0])}
         return rows[[last[step] for step in sorted(last)]]
+
+    def parts(self) -> list[Thermo]:
+        """Return the log in parts, a new one wherever steps begin anew (``reset_timestep 0``).
+
+        A run that goes on from a restart repeats later steps only, and begins no part.
+        """
+        found: list[list[ThermoRun]] = [[]]
+        first_step: float | None = None
+        for run in self.runs:
+            steps = run.columns.get("Step", np.empty(0))
+            if not run.minimised and len(steps) > 1:
+                if first_step is not None and steps[0] <= first_step:
+                    found.append([])
+                    first_step = None
+                first_step = steps[0] if first_step is None else first_step
+            found[-1].append(run)
+        return [replace(self, runs=tuple(runs)) for runs in found]
 
 
 def read_thermo(log: Path | str) -> Thermo:
@@ -109,6 +129,8 @@ def read_thermo(log: Path | str) -> Thermo:
                 reader.take(line.decode("utf-8", errors="replace"))
     except EOFError:
         reader.cut = True
+    if reader.units not in (None, *UNIT_FACTORS):
+        raise UserError(f"{path}: expected units metal or real, the log is in {reader.units!r}")
     return reader.result()
 
 
@@ -119,7 +141,7 @@ class _LogReader:
         self._runs: list[ThermoRun] = []
         self._names: list[str] | None = None
         self._rows: list[list[float]] = []
-        self._units = "metal"
+        self.units: str | None = None
         self._timestep: float | None = None
         self._thermostats: dict[str, tuple[float, float, float]] = {}
         self._boxes: dict[str, Literal["barostat", "deformed"]] = {}
@@ -156,8 +178,8 @@ class _LogReader:
 
     def _take_command(self, words: list[str]) -> None:
         """Remember the settings that LAMMPS echoes before a run."""
-        if words[0] == "units" and len(words) == 2 and words[1] in UNIT_FACTORS:
-            self._units = words[1]
+        if words[0] == "units" and len(words) == 2:
+            self.units = words[1]
         elif words[0] in ("minimize", "run"):
             self._minimising = words[0] == "minimize"
         elif words[0] == "unfix" and len(words) == 2:
@@ -181,13 +203,13 @@ class _LogReader:
         numbers = [_as_float(word) for word in arguments[:3]]
         if len(numbers) == 3 and None not in numbers:
             start, stop, damping = (number for number in numbers if number is not None)
-            self._thermostats[name] = (start, stop, damping * UNIT_FACTORS[self._units][0])
+            self._thermostats[name] = (start, stop, damping * self._factors()[0])
 
     def _close(self, finished: bool) -> None:
         """End the open block, if one is open."""
         if self._names is None:
             return
-        to_ps, _, to_ev = UNIT_FACTORS[self._units]
+        to_ps, _, to_ev = self._factors()
         columns = {}
         for position, name in enumerate(self._names):
             values = np.array([row[position] for row in self._rows], dtype=float)
@@ -200,10 +222,15 @@ class _LogReader:
         self._runs.append(run)
         self._names, self._rows, self._minimising = None, [], False
 
+    def _factors(self) -> tuple[float, float, float]:
+        """Return the factors to ps, Å/ps and eV; of unknown units the caller is told at the end."""
+        return UNIT_FACTORS.get(self.units or "metal", UNIT_FACTORS["metal"])
+
     def result(self) -> Thermo:
         truncated = self.cut or (self._names is not None and self._error is None)
         self._close(finished=False)
-        return Thermo(tuple(self._runs), self._error, tuple(self._warnings), truncated)
+        found = tuple(self._runs), self._error, tuple(self._warnings), truncated
+        return Thermo(*found, units=self.units)
 
 
 def _as_float(word: str) -> float | None:
