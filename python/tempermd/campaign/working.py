@@ -10,10 +10,10 @@ from tempermd import lmp, md
 from tempermd.campaign.checking import check_models
 from tempermd.campaign.folder import read_campaign
 from tempermd.campaign.gathering import gather, open_runs
-from tempermd.campaign.running import tell
+from tempermd.campaign.running import take_all
 from tempermd.campaign.stopping import is_stopped
-from tempermd.campaign.taking import cores_of_job, take, tasks_of
-from tempermd.engine import MORE_TO_DO, run_tasks
+from tempermd.campaign.taking import cores_of_job, tasks_of
+from tempermd.engine import MORE_TO_DO
 
 DONE = 0
 LAST_S = 60.0
@@ -43,11 +43,9 @@ def work(folder: Path, task: int, of: int, *, workers: int | None = None) -> int
     open_ones = open_runs(gather(campaign, complete=False), campaign.cases)
     tasks = tasks_of(campaign, own_order(open_ones, task, of))
     count = workers or max(1, cores_of_job() // campaign.spec.resources.cores)
-    late, budget = False, md.Budget.from_environment()
+    budget = md.Budget.from_environment()
     try:
-        for index, taken in run_tasks(take, tasks, workers=count, title=f"task {task}"):
-            late = late or taken.what == "late"
-            tell(tasks[index].case, taken)
+        late = take_all(tasks, workers=count, title=f"task {task}")["late"] > 0
     except KeyboardInterrupt:
         if budget.remaining_s() > LAST_S or is_stopped(folder):
             raise
