@@ -37,9 +37,10 @@ def own_slots(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the folder of a campaign that ran without a fault, and was collected."""
     root = tmp_path_factory.mktemp("unbroken")
-    os.environ["TEMPERMD_SLOTS"] = str(root / "slots")
     spec = write_spec(root, seeds=2, hold_ps=HOLD_PS)
-    ran = tempermd("campaign", "run", spec)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("TEMPERMD_SLOTS", str(root / "slots"))
+        ran = tempermd("campaign", "run", spec)
     assert ran.returncode == 0, ran.stderr
     assert ran.stdout.strip() == str(root / "campaign")
     assert "4 runs: 4 finished" in ran.stderr

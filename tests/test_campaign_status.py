@@ -93,6 +93,7 @@ def test_time_left_is_by_hand(opened: campaign.Campaign) -> None:
         (opened.runs / one).mkdir(parents=True)
         write_record(row_path(opened.runs / one, opened.key), row.model_copy(update={"cost": cost}))
     assert column(status(opened), "left") == ["?"]  # nobody works on it
+    assert column(status(opened), "ps/h") == ["72"]  # 8 ps in 400 s
     begin(opened, ids[3], 8000, alive=True)
     # half of one run and eleven whole ones
     assert column(status(opened), "left") == [f"{11.5 * 400 / 60:.0f} min"]

@@ -127,7 +127,7 @@ def _facts(campaign: Campaign, limits: Thresholds) -> dict[str, str]:
     spec = campaign.spec
     found = {
         "tempermd": version("tempermd"),
-        "limits": limits_key(limits),
+        "limits and detectors": limits_key(limits),
         "a run has": f"{spec.resources.ranks} ranks of {spec.resources.threads} threads, "
         f"{spec.resources.gpus} GPUs",
     }

@@ -148,7 +148,7 @@ def _known_from(found: Estimate) -> list[str]:
     for key, name in found.names.items():
         rate = found.rates.get(key)
         if rate is None:
-            lines.append(f"{name}: no rate: nothing of it has ended, and a probe did not either")
+            lines.append(f"{name}: no rate: no run of it has ended, nor has a probe")
         elif rate.source == "runs":
             of = f"median of {rate.n_runs} finished run{'s' * (rate.n_runs > 1)}"
             lines.append(f"{name}: {rate.atom_steps_per_s:.3g} atom-steps/s ({of})")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tempermd import md
 from tempermd.campaign.checking import read_checks
+from tempermd.campaign.table import place_of
 from tempermd.engine import run_tasks
 from tempermd.records import UserError, read_record
 
@@ -30,20 +31,15 @@ def analyse_all(
 
     A run without a result counts as an infrastructure failure.
     """
-    folders = sorted((path.parent for path in Path(root).glob("*/case.json")), key=_place)
+    folders = sorted(
+        (path.parent for path in Path(root).glob("*/case.json")),
+        key=lambda one: place_of(md.read_case(one)),
+    )
     if not any(md.read_result(folder) for folder in folders):
         raise UserError(f"{root}: no run in it has a result; run the campaign first")
     tasks = [(folder, thresholds) for folder in folders]
     found = dict(run_tasks(_analyse_task, tasks, workers=workers, title="analysis"))
     return [found[index] for index in sorted(found)]
-
-
-def _place(folder: Path) -> tuple[Any, ...]:
-    """Return where a run stands in a report."""
-    case = md.read_case(folder)
-    control = case.potential != "nequip"
-    place = case.protocol_name, case.structure_name, case.temperature_K, case.seed
-    return control, case.model_name, *place
 
 
 def collect(

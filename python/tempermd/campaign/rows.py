@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import time
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from tempermd import md
+from tempermd import events, md, trajectory
 from tempermd.campaign.settling import Fate
 from tempermd.events import Analysis, Event, RunLabel, Thresholds, analyse_run
-from tempermd.records import Record, UserError, read_record, sha256_json, write_record
+from tempermd.records import (
+    Record,
+    UserError,
+    read_record,
+    sha256_file,
+    sha256_json,
+    write_record,
+)
 from tempermd.report import kind_name
 
 if TYPE_CHECKING:
@@ -53,7 +61,7 @@ class RunRow(Record):
     """One line of a campaign's table.
 
     ``events`` are the first of each kind, the severe ones before the others; ``event_counts``
-    counts all. ``limits`` is the hash of the thresholds that the verdict rests on.
+    counts all. ``limits`` is the hash of what the verdict rests on, see `limits_key`.
     """
 
     format_name: ClassVar[str] = "tempermd-run-row"
@@ -105,8 +113,15 @@ class RunRow(Record):
 
 
 def limits_key(limits: Thresholds) -> str:
-    """Return a short hash of thresholds."""
-    return sha256_json(limits.model_dump(mode="json"))[:12]
+    """Return a short hash of what a verdict rests on: the limits, and the detectors' sources."""
+    return sha256_json([limits.model_dump(mode="json"), _detectors()])[:12]
+
+
+@cache
+def _detectors() -> list[str]:
+    """Return the hashes of all that looks at a run: rows of other detectors are made anew."""
+    rooms = [Path(room.__file__).parent for room in (events, trajectory)]
+    return [sha256_file(path) for room in rooms for path in sorted(room.glob("*.py"))]
 
 
 def row_path(run: Path, key: str) -> Path:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from tempermd import lmp, md
 from tempermd.campaign.checking import check_models
@@ -66,30 +67,46 @@ def run_here(
         fit = profile.slots_per_node(available_cores())
         pinned = pinned and (workers or fit) <= fit
     tasks = tasks_of(campaign, ids, rows=rows, pinned=pinned)
-    again = {"broken"} | ({"late"} if profile.kind == "parsl" else set())
-    became: Counter[str] = Counter()
+    again: set[What] = {"broken", "late"} if profile.kind == "parsl" else {"broken"}
+    engine = {"workers": workers, "profile": profile, "scratch": campaign.folder / SCRATCH}
     with driving(campaign.folder):
-        for _ in range(MOST_ROUNDS if rows else 1):
-            ended = _round(tasks, profile, workers, campaign.folder / SCRATCH)
-            left = [task for task, what in zip(tasks, ended, strict=True) if what in again]
-            became.update(what for what in ended if what not in again)
-            if not left:
-                return became
-            tasks = left
+        return take_all(tasks, again, rounds=MOST_ROUNDS if rows else 1, **engine)
+
+
+def take_all(
+    tasks: Sequence[RunTask],
+    again: Collection[What] = ("broken",),
+    *,
+    rounds: int = MOST_ROUNDS,
+    title: str = "runs",
+    **engine: Any,
+) -> Counter[str]:
+    """Take all runs, and those again that a machine has stopped, until these are stuck or done.
+
+    Parameters
+    ----------
+    tasks : sequence of RunTask
+    again : collection of str
+        What became of runs that are taken again.
+    rounds : int
+        How often at most.
+    title, engine
+        Of `run_tasks`.
+    """
+    became: Counter[str] = Counter()
+    for _ in range(rounds):
+        left = []
+        for index, taken in run_tasks(take, tasks, title=title, **engine):
+            tell(tasks[index].case, taken)
+            if taken.what in again:
+                left.append(index)
+            else:
+                became[taken.what] += 1
+        tasks = [tasks[index] for index in sorted(left)]
+        if not tasks:
+            return became
     became["left"] = len(tasks)
     return became
-
-
-def _round(
-    tasks: Sequence[RunTask], profile: EngineProfile, workers: int | None, scratch: Path
-) -> list[What]:
-    """Take each run once, and return what became of it."""
-    engine = {"workers": workers, "profile": profile, "scratch": scratch}
-    found: dict[int, What] = {}
-    for index, taken in run_tasks(take, tasks, title="runs", **engine):
-        found[index] = taken.what
-        tell(tasks[index].case, taken)
-    return [found[index] for index in range(len(tasks))]
 
 
 def slots_of(profile: EngineProfile) -> int:

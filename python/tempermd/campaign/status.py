@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 By = Literal["model", "condition"]
 MOST_FAILURES = 5
-TITLES = (*STATES, "ps done", "of", "left")
+TITLES = (*STATES, "ps done", "of", "ps/h", "left")
+"""``ps/h`` is the speed of one run; ``left`` counts as many at a time as there are now."""
 
 
 @dataclass
@@ -34,6 +35,8 @@ class Group:
     done_ps: float = 0.0
     planned_ps: float = 0.0
     left_s: float | None = 0.0
+    timed_ps: float = 0.0
+    timed_s: float = 0.0
 
     def take(self, line: Line, rate: Rate | None) -> None:
         """Count one run in."""
@@ -44,6 +47,9 @@ class Group:
             return
         self.planned_ps += planned_ps
         self.done_ps += line.done_ps
+        if rate is not None:
+            self.timed_ps += planned_ps
+            self.timed_s += run_seconds(case, rate)
         if line.state in (*ENDED, "stuck"):
             return
         if rate is None or self.left_s is None:
@@ -92,7 +98,9 @@ def _key(line: Line, by: By) -> tuple[str, ...]:
 
 def _row(key: tuple[str, ...], group: Group, running: int) -> list[str]:
     counts = [str(group.counts[state] or "–") for state in STATES]
-    return [*key, *counts, f"{group.done_ps:.4g}", f"{group.planned_ps:.4g}", _left(group, running)]
+    speed = f"{3600 * group.timed_ps / group.timed_s:.3g}" if group.timed_s else "?"
+    lived = [f"{group.done_ps:.4g}", f"{group.planned_ps:.4g}"]
+    return [*key, *counts, *lived, speed, _left(group, running)]
 
 
 def _left(group: Group, running: int) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+import time
 from collections import Counter
 from pathlib import Path
 from typing import ClassVar
@@ -18,6 +19,9 @@ JOBS = "jobs.json"
 LOGS = "logs"
 MOST_TASKS = 1000
 """Slurm's own ``MaxArraySize`` is 1001 unless a site changes it."""
+OVER = queue.ENDED | {"COMPLETING"}
+"""States of jobs that begin no run any more; what they leave behind is for leases to sort out."""
+PATIENCE_S = 20.0
 
 
 class JobsRecord(Record):
@@ -93,15 +97,18 @@ def submitted(folder: Path) -> list[str]:
 
 
 def active_jobs(folder: Path) -> dict[str, str]:
-    """Return the states of a campaign's jobs that have not ended."""
+    """Return the states of a campaign's jobs that wait or run."""
     ids = submitted(folder)
     if not ids:
         return {}
-    return {one: state for one, state in queue.jobs(ids).items() if state not in queue.ENDED}
+    return {one: state for one, state in queue.jobs(ids).items() if state not in OVER}
 
 
 def cancel_jobs(folder: Path) -> int:
     """Cancel what a campaign has in the queue; return how many jobs that were."""
     going = active_jobs(folder)
     queue.cancel(sorted(going))
+    deadline_s = time.monotonic() + PATIENCE_S
+    while active_jobs(folder) and time.monotonic() < deadline_s:
+        time.sleep(0.5)  # the controller takes its time
     return len(going)

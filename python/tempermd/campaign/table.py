@@ -60,11 +60,15 @@ class Line:
 
     @property
     def place(self) -> tuple[Any, ...]:
-        """Where it stands in the table: models by name, the control last."""
-        case = self.case
-        control = case.potential != "nequip"
-        what = case.protocol_name, case.structure_name, case.temperature_K, case.seed
-        return control, case.model_name, *what
+        """Where it stands in the table."""
+        return place_of(self.case)
+
+
+def place_of(case: Case) -> tuple[Any, ...]:
+    """Return where a run stands among others: models by name, the control last."""
+    control = case.potential != "nequip"
+    what = case.protocol_name, case.structure_name, case.temperature_K, case.seed
+    return control, case.model_name, *what
 
 
 class TableRecord(Record):

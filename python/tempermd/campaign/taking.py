@@ -30,6 +30,10 @@ FAILURES: dict[str, What] = {
 """What a failure of an attempt means for its run; all others mean that it is broken."""
 
 
+MARGIN_S = 45.0
+"""So long before a job's end a run writes its restart file: before the array's own warning."""
+
+
 class Taken(NamedTuple):
     """What became of a run; ``said`` is how its model failed, or why it has no end."""
 
@@ -70,7 +74,7 @@ def tasks_of(
         for runs in cells_of(campaign.cases).values():
             before |= {one: tuple(runs[:place]) for place, one in enumerate(runs)}
     folder, resources, limits = campaign.folder.resolve(), campaign.spec.resources, campaign.limits
-    gpus_per_node = campaign.spec.profile().gpus_per_node
+    gpus_per_node = campaign.spec.profile().gpus_per_node if resources.gpus else 0
     return [
         RunTask(
             folder,
@@ -100,7 +104,8 @@ def take(task: RunTask) -> Taken:
             if refused is not None:
                 return refused
             try:
-                result = md.run(task.case, run.parent, launch=launch)
+                budget = md.Budget.from_environment(MARGIN_S)
+                result = md.run(task.case, run.parent, launch=launch, budget=budget)
             except UserError as error:
                 if _is_stuck(run):  # it has found so itself
                     return Taken("stuck", str(error))

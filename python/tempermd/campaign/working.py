@@ -6,15 +6,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from tempermd import lmp
+from tempermd import lmp, md
 from tempermd.campaign.checking import check_models
 from tempermd.campaign.folder import read_campaign
 from tempermd.campaign.gathering import gather, open_runs
-from tempermd.campaign.running import tell
-from tempermd.campaign.taking import cores_of_job, take, tasks_of
-from tempermd.engine import MORE_TO_DO, run_tasks
+from tempermd.campaign.running import take_all
+from tempermd.campaign.stopping import is_stopped
+from tempermd.campaign.taking import cores_of_job, tasks_of
+from tempermd.engine import MORE_TO_DO
 
 DONE = 0
+LAST_S = 60.0
+"""A signal so shortly before the job's end is its end, not a user's wish."""
 Thing = TypeVar("Thing")
 
 
@@ -40,10 +43,13 @@ def work(folder: Path, task: int, of: int, *, workers: int | None = None) -> int
     open_ones = open_runs(gather(campaign, complete=False), campaign.cases)
     tasks = tasks_of(campaign, own_order(open_ones, task, of))
     count = workers or max(1, cores_of_job() // campaign.spec.resources.cores)
-    late = False
-    for index, taken in run_tasks(take, tasks, workers=count, title=f"task {task}"):
-        late = late or taken.what == "late"
-        tell(tasks[index].case, taken)
+    budget = md.Budget.from_environment()
+    try:
+        late = take_all(tasks, workers=count, title=f"task {task}")["late"] > 0
+    except KeyboardInterrupt:
+        if budget.remaining_s() > LAST_S or is_stopped(folder):
+            raise
+        late = True  # it was the job's end that told us to end
     if late:
         return MORE_TO_DO
     if task == 0:

@@ -171,6 +171,7 @@
       view.key = head.dataset.key;
       for (const other of table.tHead.rows[0].cells) other.removeAttribute("aria-sort");
       head.setAttribute("aria-sort", view.down ? "descending" : "ascending");
+      view.first = 0;
       sortRuns();
     };
     head.addEventListener("click", sort);
