@@ -5,16 +5,19 @@ from __future__ import annotations
 import importlib.util
 import re
 import shutil
+import signal
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from campaign_cases import table_of, tempermd, write_spec
 from slurm_node import SlurmNode, slurm  # noqa: F401  (a fixture)
-from tempermd import campaign
+from tempermd import campaign, md
 from tempermd.campaign.submitting import active_jobs, submitted
 from tempermd.engine import slurm as commands
+from tempermd.records import read_record
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[1]
@@ -39,11 +42,11 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root / "campaign"
 
 
-def spec_on(engine: str, folder: Path, partition: str = "debug") -> Path:
+def spec_on(engine: str, folder: Path, partition: str = "debug", hold_ps: float = 0.2) -> Path:
     profile = f'{PROFILES[engine]}partition = "{partition}"\n'
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{engine}.toml").write_text(profile)
-    return write_spec(folder, seeds=2, hold_ps=0.2, more=f'engine = "{engine}.toml"')
+    return write_spec(folder, seeds=2, hold_ps=hold_ps, more=f'engine = "{engine}.toml"')
 
 
 def wait_for_the_queue(folder: Path) -> None:
@@ -132,3 +135,56 @@ def test_the_pages_commands_for_a_cluster_run(
     for name in ("table.csv", "table.json"):
         tables = [(folder / one / name).read_bytes() for one in ("by_pilots", "by_array")]
         assert tables[0] == tables[1]
+
+
+def orphans_of(folder: Path) -> list[psutil.Process]:
+    """Return the workers of a campaign's folder, and all that they started."""
+    workers = [
+        process
+        for process in psutil.process_iter(["cmdline"])
+        if {"work", str(folder)} <= set(process.info["cmdline"] or ())
+    ]
+    return [*workers, *(child for one in workers for child in one.children(recursive=True))]
+
+
+def test_a_lost_node_and_its_orphan_leave_the_table_of_the_unbroken_one(
+    slurm: SlurmNode,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    """A node is lost amid runs, its processes freeze, Slurm starts the job again, they thaw.
+
+    Slurm takes a dozen seconds to miss the node, and about two minutes to start the job anew.
+    """
+    spec, folder = spec_on("array", tmp_path / "lost", hold_ps=4.0), tmp_path / "lost" / "campaign"
+    assert tempermd("campaign", "run", spec).returncode == 0
+    wait_until(lambda: list(folder.glob("runs/*/attempt-001/restart.2000")), 60)
+    slurm.kill_node()
+    frozen = orphans_of(folder)
+    assert len(frozen) > 1
+    for orphan in frozen:
+        orphan.send_signal(signal.SIGSTOP)
+    wait_until(lambda: "down" in slurm.node_state(), 60)
+    slurm.start_node()
+    wait_until(lambda: list(folder.glob("runs/*/attempt-002")), 240)
+    for orphan in frozen:
+        orphan.send_signal(signal.SIGCONT)
+    wait_for_the_queue(folder)
+    wait_until(lambda: not any(orphan.is_running() for orphan in frozen), 60)
+    whole = write_spec(tmp_path / "whole", seeds=2, hold_ps=4.0)
+    assert tempermd("campaign", "run", whole).returncode == 0
+    assert tempermd("campaign", "collect", tmp_path / "whole" / "campaign").returncode == 0
+    assert_same_table(folder, tmp_path / "whole" / "campaign")
+    assert tempermd("campaign", "verify", folder).returncode == 0
+    taken_over = [run for run in (folder / "runs").iterdir() if (run / "attempt-002").exists()]
+    assert taken_over
+    for run in taken_over:
+        first = run / "attempt-001" / md.RESULT
+        assert not first.exists() or read_record(first, md.RunResult).failure == "fenced"
+        assert md.read_result(run).attempt != "attempt-001"
+
+
+def wait_until(ready, limit_s: float) -> None:
+    deadline_s = time.monotonic() + limit_s
+    while not ready():
+        assert time.monotonic() < deadline_s
+        time.sleep(0.5)

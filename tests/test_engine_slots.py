@@ -146,3 +146,47 @@ def test_a_killed_holder_gives_back(tmp_path: Path) -> None:
     start_s = time.monotonic()
     with take_slot(1, 1, patience_s=30):
         assert time.monotonic() - start_s < 30
+
+
+HOLDER = """
+import time
+from tempermd.engine import take_slot
+with take_slot(1, 8):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize(
+    ("mine", "free"), [({"SLURM_RESTART_COUNT": "1"}, True), ({"SLURM_JOB_ID": "8"}, False)]
+)
+def test_an_orphan_keeps_no_core_from_its_own_job_begun_anew(
+    mine: dict[str, str], free: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A lost node left a process behind; Slurm starts the same job again on the same cores."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0})
+    orphan = subprocess.Popen(
+        [sys.executable, "-c", "import os; os.sched_getaffinity = lambda p: {0}\n" + HOLDER],
+        env=os.environ | {"SLURM_JOB_ID": "7"},
+        stdout=subprocess.PIPE,
+    )
+    try:
+        assert orphan.stdout is not None
+        assert orphan.stdout.readline() == b"held\n"
+        for name, value in ({"SLURM_JOB_ID": "7"} | mine).items():
+            monkeypatch.setenv(name, value)
+        if free:
+            with take_slot(1, 1, patience_s=0.5) as slot:
+                assert slot.cores == (0,)
+                with (
+                    pytest.raises(UserError, match="no 1 free cores"),
+                    take_slot(1, 2, patience_s=0.1),
+                ):
+                    pass
+        else:
+            with pytest.raises(UserError, match="no 1 free"), take_slot(1, 1, patience_s=0.5):
+                pass
+    finally:
+        orphan.kill()
+        orphan.wait()
+        orphan.stdout.close()

@@ -140,11 +140,17 @@ def _devices(total_gpus: int) -> tuple[str, ...]:
 
 
 def _job() -> str:
-    """Return a name of the job that this process belongs to."""
+    """Return a name of the job that this process belongs to, and how often it began anew."""
     for name in JOB_VARIABLES:
         if os.environ.get(name):
-            return f"{name} {os.environ[name]}"
+            restart = os.environ.get("SLURM_RESTART_COUNT", "0")
+            return f"{name} {os.environ[name]} restart {int(restart):04d}"
     return "no job"
+
+
+def _is_overruled(holder: str, job: str) -> bool:
+    """Tell whether a holder is an orphan of our own job, from before it was started anew."""
+    return holder.rpartition(" ")[0] == job.rpartition(" ")[0] and holder < job
 
 
 def _taken(folder: Path, wants: list[_Want], held: ExitStack) -> list[tuple[str, ...]] | None:
@@ -166,13 +172,11 @@ def _choose(folder: Path, want: _Want, tried: ExitStack) -> tuple[str, ...] | No
     job, ours, free = _job(), 0, {}
     for name in want.names:
         with ExitStack() as opened:
-            handle = _opened(folder / f"{want.kind}-{name}", opened)
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                ours += os.pread(handle, 200, 0).decode() == job
-                continue
-            free[name] = (handle, opened.pop_all())
+            handle, holder = _locked(folder / f"{want.kind}-{name}", job, opened)
+            if handle is None:
+                ours += holder == job
+            else:
+                free[name] = (handle, opened.pop_all())
     names = _neighbours([name for name in want.names if name in free], want)
     enough = len(names) == want.number and ours + want.number <= want.limit
     for name, (handle, opened) in free.items():
@@ -183,6 +187,23 @@ def _choose(folder: Path, want: _Want, tried: ExitStack) -> tuple[str, ...] | No
         else:
             opened.close()
     return names if enough else None
+
+
+def _locked(path: Path, job: str, opened: ExitStack) -> tuple[int | None, str]:
+    """Lock a file; return its handle, or None and the job that holds it.
+
+    What an orphan of our own job holds, which a lost node left behind and which may never end, is
+    taken over by a file beside it.
+    """
+    handle = _opened(path, opened)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return handle, job
+    except BlockingIOError:
+        holder = os.pread(handle, 200, 0).decode()
+    if _is_overruled(holder, job):
+        return _locked(path.with_name(f"{path.name}-{job.rpartition(' ')[2]}"), job, opened)
+    return None, holder
 
 
 def _neighbours(free: list[str], want: _Want) -> tuple[str, ...]:
