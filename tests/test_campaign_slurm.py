@@ -19,7 +19,7 @@ from tempermd.campaign.submitting import active_jobs, submitted
 from tempermd.engine import slurm as commands
 from tempermd.records import read_record
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.slurm]
 ROOT = Path(__file__).parents[1]
 PROFILES = {
     "pilots": 'kind = "parsl"\nscheduler = "slurm"\ncores_per_node = 2\nwalltime = "00:05:00"\n',
