@@ -197,15 +197,22 @@ def test_one_run_is_taken_once_and_told_where_it_is_held(tmp_path: Path) -> None
     folder = tmp_path / "campaign"
     opened = campaign.open_campaign(campaign.read_campaign_spec(spec), folder)
     one = next(iter(opened.cases))
-    first = started("campaign", "run-one", folder, one)
-    deadline_s = time.monotonic() + 60
-    while not (folder / "runs" / one / "attempt-001" / "lease.json").is_file():
-        assert time.monotonic() < deadline_s
-        time.sleep(0.05)
-    # another host would have other slots: here the second must not wait for the first's cores
-    second = tempermd("campaign", "run-one", folder, one[:8])
+    with started("campaign", "run-one", folder, one) as first:
+        deadline_s = time.monotonic() + 60
+        while not (folder / "runs" / one / "attempt-001" / "log.lammps").is_file():
+            assert time.monotonic() < deadline_s
+            time.sleep(0.05)
+        # LAMMPS waits for the second, however busy this machine is; its runner's lease goes on
+        frozen = [pid for pid in family(first.pid) if pid != first.pid]
+        assert frozen
+        for pid in frozen:
+            os.kill(pid, signal.SIGSTOP)
+        # another host would have other slots: here the second must not wait for the first's cores
+        second = tempermd("campaign", "run-one", folder, one[:8])
+        for pid in frozen:
+            os.kill(pid, signal.SIGCONT)
+        assert first.wait(120) == 0
     assert (second.returncode, second.stdout.split(":")[0]) == (0, "held")
-    assert first.wait(120) == 0
     third = tempermd("campaign", "run-one", folder, one)
     assert (third.returncode, third.stdout.strip()) == (0, "ended")
     assert [path.name for path in (folder / "runs" / one).glob("attempt-*")] == ["attempt-001"]
