@@ -115,7 +115,8 @@ def _left(group: Group, running: int) -> str:
 def _title(campaign: Campaign, total: Group, running: int) -> str:
     ended = sum(total.counts[state] for state in ENDED)
     runs = len(campaign.cases) - total.counts["skipped"]
-    parts = [f"{campaign.folder.name}: {ended} of {runs} runs have ended, {running} go on"]
+    name = campaign.folder.resolve().name
+    parts = [f"{name}: {ended} of {runs} runs have ended, {running} go on"]
     if is_stopped(campaign.folder):
         parts.append("STOPPED (resume goes on)")
     return "; ".join(parts)
