@@ -60,7 +60,7 @@ class AotiNetwork : public Network {
 
   bool exact_with_ghosts() const override { return contains(outputs_, "edge_gradients"); }
 
-  Evaluation evaluate(const Graph &graph, int n_threads) override
+  Evaluation evaluate(const Graph &graph, int n_threads, Exchange *) override
   {
     ThreadCount threads(n_threads);
     const bool too_small = std::min(graph.n_atoms(), graph.n_edges()) < kSmallestDimension;

@@ -25,7 +25,7 @@ class LayeredNetwork : public Network {
 
   // One thread, always: with chunks of edges shared among threads these waited for each other in the
   // interpreter, which evaluates the radial network, and two were up to four times slower than one.
-  Evaluation evaluate(const Graph &graph, int) override
+  Evaluation evaluate(const Graph &graph, int, Exchange *) override
   {
     ThreadCount one(1);
     return guarded([&] { return run(graph); });

@@ -4,27 +4,31 @@
 
 #include "comm.h"
 #include "error.h"
+#include "layer_exchange.h"
 #include "pair_profile.h"
 #include "shared_fault.h"
 #include "update.h"
 #include "utils.h"
 
 using namespace LAMMPS_NS;
+using tempermd::EngineChoice;
 using tempermd::Evaluation;
+using tempermd::Graph;
 using tempermd::ModelError;
 
-LoadedModel::LoadedModel(LAMMPS *lmp, const std::string &name, const std::string &device) :
+LoadedModel::LoadedModel(LAMMPS *lmp, const std::string &name, const EngineChoice &engine) :
     Pointers(lmp)
 {
   find(name);
   stop_if_any(lmp, fault_of(lmp, [&] {
     try {
-      model_ = std::make_unique<tempermd::NequipModel>(path_, device);
+      model_ = std::make_unique<tempermd::NequipModel>(path_, engine);
     } catch (const ModelError &failure) {
       throw ModelError("Model file " + path_ + " is refused: " + failure.what());
     }
   }));
   if (comm->nprocs > 1) refuse_several_ranks();
+  choose_ghosts(engine.ghosts);
   if (comm->me == 0) utils::logmesg(lmp, "NequIP model {}: {}\n", path_, model_->describe());
 }
 
@@ -50,6 +54,15 @@ void LoadedModel::refuse_several_ranks()
              path_, comm->nprocs, tempermd::kRedeploy);
 }
 
+void LoadedModel::choose_ghosts(const std::string &wish)
+{
+  if (wish == "exchange" && !model_->shares_layers())
+    error->all(FLERR, "Model file {}: 'ghosts exchange' of pair_style nequip needs the native "
+                      "engine; use 'ghosts extended'", path_);
+  shares_layers_ = comm->nprocs > 1 && model_->num_layers() > 1 && model_->shares_layers() &&
+      wish != "extended";
+}
+
 void LoadedModel::map_types(int n_types, char **elements)
 {
   type_map_.assign(n_types + 1, -1);
@@ -66,24 +79,31 @@ void LoadedModel::map_types(int n_types, char **elements)
   for (const int centre : type_map_)
     for (const int other : type_map_)
       cutoffs.push_back(centre < 0 || other < 0 ? 0.0 : model_->cutoff(centre, other));
-  builder_ = std::make_unique<GraphBuilder>(lmp, type_map_, cutoffs, model_->num_layers());
+  builder_ = std::make_unique<GraphBuilder>(lmp, type_map_, cutoffs,
+                                            shares_layers_ ? 1 : model_->num_layers());
 }
 
-Evaluation LoadedModel::evaluate(const NeighList *list, double eV, tempermd::Graph &graph,
-                                 PairProfile &profile)
+void LoadedModel::build(const NeighList *list, Graph &graph, PairProfile &profile)
 {
-  Evaluation evaluation;
-  {
-    PairProfile::Lap lap(profile, PairProfile::GRAPH);
-    builder_->build(list, graph);
-  }
+  PairProfile::Lap lap(profile, PairProfile::GRAPH);
+  builder_->build(list, graph);
+}
+
+Evaluation LoadedModel::evaluate(double eV, const Graph &graph, PairProfile &profile,
+                                 LayerExchange &exchange)
+{
   PairProfile::Lap lap(profile, PairProfile::NETWORK);
-  if (graph.n_atoms() == 0) return evaluation;
+  Evaluation evaluation;
+  if (graph.n_atoms() == 0 && !shares_layers_) return evaluation;
+  exchange.set(graph, atoms());
   try {
-    evaluation = model_->evaluate(graph, comm->nthreads);
+    evaluation = model_->evaluate(graph, comm->nthreads, shares_layers_ ? &exchange : nullptr);
   } catch (const ModelError &failure) {
-    throw ModelError(fmt::format("NequIP model {} failed at step {}: {}", path_, update->ntimestep,
-                                 failure.what()));
+    const auto sentence = fmt::format("NequIP model {} failed at step {}: {}", path_,
+                                      update->ntimestep, failure.what());
+    // other ranks wait for this one's rows
+    if (shares_layers_) error->one(FLERR, sentence);
+    throw ModelError(sentence);
   }
   for (auto *numbers : {&evaluation.atomic_energies, &evaluation.edge_gradients,
                         &evaluation.forces, &evaluation.virial})

@@ -17,17 +17,22 @@ namespace LAMMPS_NS {
 class LoadedModel : protected Pointers {
  public:
   // Collective; what is wrong with the file is an error of LAMMPS on every rank.
-  LoadedModel(LAMMPS *, const std::string &name, const std::string &device);
+  LoadedModel(LAMMPS *, const std::string &name, const tempermd::EngineChoice &);
 
   void map_types(int n_types, char **elements);    // before the first evaluation
 
-  // In units of LAMMPS, of which `eV` are an eV; empty where there are no atoms. Throws ModelError;
-  // takes part in no communication.
-  tempermd::Evaluation evaluate(const class NeighList *, double eV, tempermd::Graph &,
-                                class PairProfile &);
+  // Throws ModelError; takes part in no communication.
+  void build(const class NeighList *, tempermd::Graph &, class PairProfile &);
+
+  // In units of LAMMPS, of which `eV` are an eV; empty where there are no atoms. Throws ModelError.
+  // Takes part in communication if it shares_layers(), and then ends the run by itself if it fails.
+  tempermd::Evaluation evaluate(double eV, const tempermd::Graph &, class PairProfile &,
+                                class LayerExchange &);
 
   const std::string &path() const { return path_; }
   int num_layers() const { return model_->num_layers(); }
+  // Between ranks, instead of evaluating ghosts.
+  bool shares_layers() const { return shares_layers_; }
   double r_max() const { return model_->r_max(); }
   bool maps(int type) const { return type_map_[type] >= 0; }    // false for NULL
   const std::vector<int> &atoms() const { return builder_->atoms(); }    // see GraphBuilder
@@ -36,8 +41,10 @@ class LoadedModel : protected Pointers {
  private:
   void find(const std::string &name);
   void refuse_several_ranks();
+  void choose_ghosts(const std::string &wish);
 
   std::string path_;
+  bool shares_layers_ = false;
   std::unique_ptr<tempermd::NequipModel> model_;
   std::unique_ptr<GraphBuilder> builder_;
   std::vector<int> type_map_;    // LAMMPS type -> model type, -1 for NULL

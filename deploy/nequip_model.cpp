@@ -5,6 +5,7 @@
 #include "device.h"
 #include "test_configuration.h"
 
+#include <algorithm>
 #include <filesystem>
 #include <sstream>
 
@@ -40,19 +41,39 @@ bool ends_with(const std::string &text, const std::string &end)
   return text.size() >= end.size() && text.compare(text.size() - end.size(), end.size(), end) == 0;
 }
 
+OpenedNetwork open_by(const EngineChoice &choice, const std::string &path)
+{
+  const bool compiled = ends_with(path, ".pt2"), on_cpu = choice.device == "cpu";
+  if (choice.engine == "native") {
+    if (!on_cpu) throw ModelError("the native engine runs on the cpu, got device " + choice.device);
+    if (compiled || !has_native(path))
+      throw ModelError("it holds no network for the native engine (an AOTInductor file, a network "
+                       "with unusual parts, or deployed by an older version); use 'engine torch', "
+                       "or " + std::string(kRedeploy));
+    return open_native(path, choice.radial);
+  }
+  if (choice.engine == "auto" && on_cpu && !compiled && has_native(path))
+    return open_native(path, choice.radial);
+  auto opened = compiled ? open_aotinductor(path, choice.device)
+                         : open_torchscript(path, choice.device);
+  opened.engine = compiled ? "AOTInductor" : "TorchScript";
+  return opened;
+}
+
 }    // namespace
 
-NequipModel::NequipModel(const std::string &path, const std::string &device) : device_(device)
+NequipModel::NequipModel(const std::string &path, const EngineChoice &choice) :
+    device_(choice.device)
 {
   if (std::filesystem::is_directory(path))
     throw ModelError("it is a folder, expected a file made by deploy-model");
-  auto opened = ends_with(path, ".pt2") ? open_aotinductor(path, device)
-                                        : open_torchscript(path, device);
+  auto opened = open_by(choice, path);
   network_ = std::move(opened.network);
+  engine_ = opened.engine;
   const auto test_configuration = opened.metadata["test_configuration"];
   const bool ours = !opened.metadata["tempermd_format"].empty();
   read_metadata(std::move(opened.metadata));
-  if (ours) replay_test_configuration(test_configuration);
+  if (ours) replay_test_configuration(test_configuration, opened.tolerance);
 }
 
 NequipModel::~NequipModel() = default;
@@ -87,18 +108,19 @@ void NequipModel::read_metadata(Metadata metadata)
   if (!sha256.empty()) origin_ = ", checkpoint sha256 " + sha256.substr(0, 16);
 }
 
-void NequipModel::replay_test_configuration(const std::string &text)
+void NequipModel::replay_test_configuration(const std::string &text, double tolerance)
 {
-  const auto record = parse_test_configuration(text, static_cast<int64_t>(type_names_.size()));
+  auto record = parse_test_configuration(text, static_cast<int64_t>(type_names_.size()));
+  record.tolerance = std::max(record.tolerance, tolerance);
   compare_with_record(record, evaluate(record.graph, 1));
 }
 
-Evaluation NequipModel::evaluate(const Graph &graph, int n_threads)
+Evaluation NequipModel::evaluate(const Graph &graph, int n_threads, Exchange *exchange)
 {
   // torch's switch is one for the process, and a committee's models may differ
   if (device_ != "cpu") set_tf32(allow_tf32_);
   try {
-    return network_->evaluate(graph, n_threads);
+    return network_->evaluate(graph, n_threads, exchange);
   } catch (const std::bad_alloc &) {
     throw ModelError("out of memory with " + std::to_string(graph.n_atoms()) + " atoms and " +
                      std::to_string(graph.n_edges()) + " edges");
@@ -125,7 +147,7 @@ std::string NequipModel::describe() const
   for (const auto &name : type_names_) line << ' ' << name;
   line << ", r_max " << r_max_ << " A, ";
   if (num_layers_ > 0) line << num_layers_ << " layers, ";
-  line << dtype_ << ", on " << device_ << origin_;
+  line << dtype_ << ", on " << device_ << ", engine " << engine_ << origin_;
   return line.str();
 }
 

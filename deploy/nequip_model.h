@@ -2,6 +2,7 @@
 // A model file of NequIP: metadata, test configuration, energies and gradients of a graph.
 #pragma once
 
+#include "engine_choice.h"
 #include "network.h"
 
 namespace tempermd {
@@ -9,14 +10,15 @@ namespace tempermd {
 class NequipModel {
  public:
   // Reads the file and replays its test configuration; throws ModelError.
-  NequipModel(const std::string &path, const std::string &device);
+  NequipModel(const std::string &path, const EngineChoice &);
   ~NequipModel();
 
   // See Network::evaluate. Throws ModelError.
-  Evaluation evaluate(const Graph &graph, int n_threads);
+  Evaluation evaluate(const Graph &graph, int n_threads, Exchange *exchange = nullptr);
 
   double r_max() const { return r_max_; }
   int num_layers() const { return num_layers_; }            // 0: the file does not say
+  bool shares_layers() const { return network_->shares_layers(); }
   bool exact_with_ghosts() const { return network_->exact_with_ghosts(); }
   const std::vector<std::string> &type_names() const { return type_names_; }
   int type_of(const std::string &name) const;               // -1 when unknown
@@ -25,7 +27,7 @@ class NequipModel {
 
  private:
   void read_metadata(Metadata metadata);
-  void replay_test_configuration(const std::string &text);
+  void replay_test_configuration(const std::string &text, double tolerance);
 
   std::unique_ptr<Network> network_;
   double r_max_ = 0.0;
@@ -33,7 +35,7 @@ class NequipModel {
   bool allow_tf32_ = false;
   std::vector<std::string> type_names_;
   std::vector<double> edge_type_cutoffs_;    // (types, types) or empty
-  std::string device_, dtype_, origin_;
+  std::string device_, engine_, dtype_, origin_;
 };
 
 }    // namespace tempermd

@@ -24,7 +24,8 @@ using namespace LAMMPS_NS;
 using tempermd::Evaluation;
 using tempermd::ModelError;
 
-PairNequip::PairNequip(LAMMPS *lmp) : Pair(lmp), guard_(lmp), profile_(lmp)
+PairNequip::PairNequip(LAMMPS *lmp) :
+    Pair(lmp), exchange_(lmp, this), guard_(lmp), profile_(lmp, exchange_)
 {
   single_enable = 0;
   restartinfo = 0;
@@ -35,7 +36,9 @@ PairNequip::PairNequip(LAMMPS *lmp) : Pair(lmp), guard_(lmp), profile_(lmp)
   centroidstressflag = CENTROID_NOTAVAIL;
   // hybrid styles and LAMMPS's buffers read these before a model is known
   ghostneigh = comm->nprocs > 1 ? 1 : 0;
-  comm_reverse = comm_reverse_off = 9;
+  const bool several = comm->nprocs > 1;
+  comm_forward = several ? LayerExchange::kWidest : 0;
+  comm_reverse = comm_reverse_off = several ? LayerExchange::kWidest : 9;
   pvector = new double[3]();    // max, mean and min of the committee's deviation
 }
 
@@ -53,7 +56,8 @@ void PairNequip::settings(int narg, char **arg)
   settings_ = parse_pair_settings(std::vector<std::string>(arg, arg + narg), lmp);
   guard_.set(settings_.guard);
   forget_models();
-  device_ = choose_rank_device(lmp, settings_.device);
+  engine_ = settings_.engine;
+  engine_.device = choose_rank_device(lmp, settings_.engine.device);
 }
 
 // The device may be another one: the next pair_coeff loads models anew.
@@ -109,17 +113,20 @@ void PairNequip::set_units()
 void PairNequip::load_models(int n_models, char **names, int n_elements, char **elements)
 {
   for (int k = 0; k < n_models; ++k) {
-    models_.push_back(std::make_unique<LoadedModel>(lmp, names[k], device_));
+    models_.push_back(std::make_unique<LoadedModel>(lmp, names[k], engine_));
     models_.back()->map_types(n_elements, elements);
   }
-  // with one layer the neighbor list's own ghosts suffice, whatever its cutoff
-  const auto reach = [](const auto &model) {
-    return model->num_layers() > 1 ? model->num_layers() * model->r_max() : 0.0;
+  // with one layer, or with layers shared, the neighbor list's own ghosts suffice
+  const auto layers = [](const auto &model) {
+    return model->shares_layers() ? 1 : model->num_layers();
+  };
+  const auto reach = [&](const auto &model) {
+    return layers(model) > 1 ? layers(model) * model->r_max() : 0.0;
   };
   const auto &longest = *std::max_element(
       models_.begin(), models_.end(),
       [&](const auto &one, const auto &other) { return reach(one) < reach(other); });
-  shell_ = std::make_unique<GhostShell>(lmp, longest->num_layers(), longest->r_max());
+  shell_ = std::make_unique<GhostShell>(lmp, layers(longest), longest->r_max());
 }
 
 void PairNequip::set_flags()
@@ -210,8 +217,9 @@ void PairNequip::compute(int eflag, int vflag)
 Evaluation PairNequip::evaluate(LoadedModel &model)
 {
   Evaluation evaluation;
+  stop_if_any(lmp, fault_of(lmp, [&] { model.build(list, graph_, profile_); }));
   stop_if_any(lmp, fault_of(lmp, [&] {
-    evaluation = model.evaluate(list, eV_, graph_, profile_);
+    evaluation = model.evaluate(eV_, graph_, profile_, exchange_);
     if (vflag_atom && !evaluation.forces.empty() && &model == models_.front().get())
       throw ModelError(fmt::format("NequIP model {} gives forces but no gradients of edges, so "
                                    "there is no virial per atom (stress/atom); {}", model.path(),
@@ -334,8 +342,19 @@ void PairNequip::sum_onto_owners(std::vector<double> &rows, int width)
   comm_reverse = comm_reverse_off = largest;
 }
 
+int PairNequip::pack_forward_comm(int n, int *atoms, double *buffer, int, int *)
+{
+  return exchange_.pack_forward(n, atoms, buffer);
+}
+
+void PairNequip::unpack_forward_comm(int n, int first, double *buffer)
+{
+  exchange_.unpack_forward(n, first, buffer);
+}
+
 int PairNequip::pack_reverse_comm(int n, int first, double *buffer)
 {
+  if (exchange_.active()) return exchange_.pack_reverse(n, first, buffer);
   const double *begin = reversed_ + static_cast<size_t>(first) * reversed_width_;
   std::copy_n(begin, static_cast<size_t>(n) * reversed_width_, buffer);
   return n * reversed_width_;
@@ -343,6 +362,7 @@ int PairNequip::pack_reverse_comm(int n, int first, double *buffer)
 
 void PairNequip::unpack_reverse_comm(int n, int *atoms, double *buffer)
 {
+  if (exchange_.active()) return exchange_.unpack_reverse(n, atoms, buffer);
   for (int k = 0; k < n; ++k) {
     double *row = reversed_ + static_cast<size_t>(atoms[k]) * reversed_width_;
     for (int m = 0; m < reversed_width_; ++m) row[m] += *buffer++;

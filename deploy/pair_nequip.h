@@ -6,6 +6,7 @@
 
 #include "committee.h"
 #include "guard.h"
+#include "layer_exchange.h"
 #include "network.h"
 #include "pair_profile.h"
 
@@ -25,6 +26,8 @@ class PairNequip : public Pair {
   void init_style() override;
   double init_one(int, int) override;
   void compute(int, int) override;
+  int pack_forward_comm(int, int *, double *, int, int *) override;
+  void unpack_forward_comm(int, int, double *) override;
   int pack_reverse_comm(int, int, double *) override;
   void unpack_reverse_comm(int, int *, double *) override;
   void finish() override;
@@ -49,9 +52,10 @@ class PairNequip : public Pair {
   void sum_onto_owners(std::vector<double> &, int);
 
   PairSettings settings_;
-  std::string device_;                     // of this rank, as torch names it
+  tempermd::EngineChoice engine_;          // of this rank
   std::vector<std::unique_ptr<LoadedModel>> models_;    // the first drives the dynamics
   std::unique_ptr<class GhostShell> shell_;
+  LayerExchange exchange_;
   Committee committee_;
   Guard guard_;
   PairProfile profile_;

@@ -3,6 +3,7 @@
 #include "pair_profile.h"
 
 #include "comm.h"
+#include "layer_exchange.h"
 #include "platform.h"
 #include "utils.h"
 
@@ -41,6 +42,8 @@ void PairProfile::begin_run()
 {
   std::fill(seconds_, seconds_ + N_STAGES, 0.0);
   n_steps_ = n_edges_ = n_local_edges_ = 0;
+  exchanged_s_ = exchange_.seconds();
+  exchanged_bytes_ = exchange_.bytes_sent();
 }
 
 void PairProfile::count(const tempermd::Graph &graph)
@@ -53,9 +56,11 @@ void PairProfile::count(const tempermd::Graph &graph)
 void PairProfile::print() const
 {
   if (n_steps_ == 0) return;
-  constexpr int n = N_STAGES + 2;
+  constexpr int n = N_STAGES + 4;
   double mine[n], sums[n];
   std::copy(seconds_, seconds_ + N_STAGES, mine);
+  mine[n - 4] = exchange_.seconds() - exchanged_s_;
+  mine[n - 3] = exchange_.bytes_sent() - exchanged_bytes_;
   mine[n - 2] = static_cast<double>(n_edges_);
   mine[n - 1] = static_cast<double>(n_local_edges_);
   MPI_Reduce(mine, sums, n, MPI_DOUBLE, MPI_SUM, 0, world);
@@ -68,4 +73,8 @@ void PairProfile::print() const
                       "rank\n", sums[n - 1], sums[n - 2] / std::max(sums[n - 1], 1.0),
                  100.0 * sums[GRAPH] / total, 100.0 * sums[NETWORK] / total,
                  100.0 * sums[SUMS] / total, total / comm->nprocs, most);
+  if (sums[n - 3] > 0.0)
+    utils::logmesg(lmp, "NequIP exchange between layers: {:.4g} MB per step in all, {:.1f} % of the "
+                        "time (in network)\n", 1e-6 * sums[n - 3] / n_steps_,
+                   100.0 * sums[n - 4] / total);
 }

@@ -12,7 +12,10 @@ class PairProfile : protected Pointers {
  public:
   enum Stage { GRAPH, NETWORK, SUMS, N_STAGES };
 
-  explicit PairProfile(LAMMPS *lmp) : Pointers(lmp) {}
+  PairProfile(LAMMPS *lmp, const class LayerExchange &exchange) :
+      Pointers(lmp), exchange_(exchange)
+  {
+  }
 
   // Adds the time until its end to a stage.
   class Lap {
@@ -29,6 +32,8 @@ class PairProfile : protected Pointers {
   void print() const;                     // one line, by rank 0; collective
 
  private:
+  const LayerExchange &exchange_;
+  double exchanged_s_ = 0.0, exchanged_bytes_ = 0.0;    // before this run
   double seconds_[N_STAGES] = {};
   int64_t n_steps_ = 0, n_edges_ = 0, n_local_edges_ = 0;    // the last two: of the last step
 };

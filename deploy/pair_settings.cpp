@@ -6,6 +6,8 @@
 #include "lammps.h"
 #include "utils.h"
 
+#include <algorithm>
+#include <array>
 #include <cmath>
 #include <set>
 
@@ -21,7 +23,8 @@ class Parser {
   {
     while (next_ < words_.size()) {
       const auto word = take("a keyword");
-      if (word == "device" || word == "committee" || word == "guard")
+      if (word == "device" || word == "engine" || word == "radial" || word == "ghosts" ||
+          word == "committee" || word == "guard")
         section_ = word;
       else if (section_ != "guard" || !guard_words_.count(word))
         unknown(word);
@@ -36,7 +39,10 @@ class Parser {
   void read(const std::string &word)
   {
     auto &guard = settings_.guard;
-    if (word == "device") settings_.device = device();
+    if (word == "device") settings_.engine.device = device();
+    if (word == "engine") settings_.engine.engine = one_of(word, {"native", "torch", "auto"});
+    if (word == "radial") settings_.engine.radial = one_of(word, {"spline", "network", "auto"});
+    if (word == "ghosts") settings_.engine.ghosts = one_of(word, {"exchange", "extended", "auto"});
     if (word == "committee") {
       settings_.committee = true;
       settings_.committee_every = every(word);
@@ -54,6 +60,16 @@ class Parser {
     const bool known = word == "cpu" || word == "cuda" || word == "auto";
     if (!known && !utils::strmatch(word, "^cuda:\\d+$"))
       refuse("expects cpu, cuda, cuda:N or auto after 'device', got '{}'", word);
+    return word;
+  }
+
+  std::string one_of(const std::string &keyword, const std::array<std::string, 3> &known)
+  {
+    const auto expected =
+        fmt::format("{}, {} or {} after '{}'", known[0], known[1], known[2], keyword);
+    const auto word = take(expected);
+    if (std::find(known.begin(), known.end(), word) == known.end())
+      refuse("expects {}, got '{}'", expected, word);
     return word;
   }
 
@@ -105,10 +121,11 @@ class Parser {
     if (guard_words_.count(word))
       refuse("expects '{}' after 'guard every N', got it before 'guard'", word);
     if (section_ == "guard")
-      refuse("expects device, committee, shortest, force, deviation or action, got '{}'", word);
+      refuse("expects device, engine, radial, ghosts, committee, shortest, force, deviation or "
+             "action, got '{}'", word);
     if (utils::strmatch(word, "\\.nequip\\.pt"))
       refuse("expects the model file '{}' in pair_coeff, got it here", word);
-    refuse("expects device, committee or guard, got '{}'", word);
+    refuse("expects device, engine, radial, ghosts, committee or guard, got '{}'", word);
   }
 
   template <typename... Args> [[noreturn]] void refuse(const std::string &format, Args &&...args)

@@ -22,7 +22,7 @@ class TorchScriptNetwork : public Network {
 
   bool exact_with_ghosts() const override { return !gradients_inside_; }
 
-  Evaluation evaluate(const Graph &graph, int n_threads) override
+  Evaluation evaluate(const Graph &graph, int n_threads, Exchange *) override
   {
     ThreadCount threads(n_threads);
     return guarded([&] { return run(graph); });

@@ -204,6 +204,7 @@ def test_file_holds_what_the_pair_style_reads(deployed: Path) -> None:
         *("r_max", "type_names", "num_types", "model_dtype", "allow_tf32"),
         *("tempermd_format", "num_layers", "units", "versions", "checkpoint_sha256"),
         *("device", "test_configuration", "tempermd_layered"),
+        *("spline_difference", "spline_bound"),
     }
     graph, energy_eV, forces_eV_A, tolerance_eV_A = parse_configuration(text)
     assert tolerance_eV_A >= 5e-5

@@ -273,7 +273,7 @@ def test_not_finite_on_two_ranks(guard: str, make_model, tmp_path: Path):
 
 
 BAD_WORDS = [
-    ("4.0", "expects device, committee or guard, got '4.0'"),
+    ("4.0", "expects device, engine, radial, ghosts, committee or guard, got '4.0'"),
     ("model.nequip.pth", "expects the model file 'model.nequip.pth' in pair_coeff"),
     ("device", "expects cpu, cuda, cuda:N or auto after 'device', got the end of the line"),
     ("device gpu", "expects cpu, cuda, cuda:N or auto after 'device', got 'gpu'"),

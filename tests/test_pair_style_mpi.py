@@ -88,7 +88,12 @@ GRIDS = {
     "1 2 2": [name for name in SYSTEMS if name != "lopsided"],  # cut lengthwise, none is empty
     "4 1 1": list(SYSTEMS),
 }
-PAIRS = [(system, grid) for grid, systems in GRIDS.items() for system in systems]
+# how ranks see what lies beyond them: layers exchanged (native engine, the default), or ghosts of
+# every layer evaluated again, by either engine
+WAYS = {"exchange": "", "extended": "ghosts extended", "torch": "engine torch"}
+CASES = [(system, grid, "exchange") for grid, systems in GRIDS.items() for system in systems]
+CASES += [(system, "2 1 1", "extended") for system in SYSTEMS]
+CASES += [(system, "2 1 1", "torch") for system in SYSTEMS]
 # phases of a run: lists built at each step, lists that a skin of 2 Å must keep right
 PHASES = ("rebuilt", "kept")
 
@@ -99,7 +104,7 @@ processors {grid}
 log {name}-rebuilt.log
 read_data {system}.data
 mass * 12.0
-pair_style nequip
+pair_style nequip {way}
 pair_coeff * * {model}
 velocity all create 2500 11
 timestep 0.001
@@ -192,15 +197,16 @@ def model_of(atoms: Atoms) -> dict:
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory, make_model) -> Callable[..., Run]:
-    """Return ``runs(system, grid, phase)``; the first call for a number of ranks runs them all."""
+    """Return ``runs(system, grid, way, phase)``; the first call for some ranks runs all of them."""
     folder = tmp_path_factory.mktemp("ranks")
     done: set[int] = set()
 
-    def script_of(system: str, grid: str) -> str:
+    def script_of(system: str, grid: str, way: str) -> str:
         atoms = SYSTEMS[system]()
         write_data(folder, system, atoms)
         return NVE_INPUT.format(
-            name=name_of(system, grid),
+            name=name_of(system, grid, way),
+            way=WAYS[way],
             newton=NEWTON.get(system, "on"),
             grid=grid,
             system=system,
@@ -209,13 +215,13 @@ def runs(tmp_path_factory: pytest.TempPathFactory, make_model) -> Callable[..., 
             steps=STEPS,
         )
 
-    def get(system: str, grid: str, phase: str) -> Run:
+    def get(system: str, grid: str, way: str, phase: str) -> Run:
         n_ranks = ranks_of(grid)
         if n_ranks not in done:
-            scripts = [script_of(*pair) for pair in PAIRS if ranks_of(pair[1]) == n_ranks]
+            scripts = [script_of(*case) for case in CASES if ranks_of(case[1]) == n_ranks]
             done.add(n_ranks)
             mpirun_lmp(folder, "".join(scripts), n_ranks)
-        return read_run(folder, f"{name_of(system, grid)}-{phase}")
+        return read_run(folder, f"{name_of(system, grid, way)}-{phase}")
 
     return get
 
@@ -224,12 +230,14 @@ def ranks_of(grid: str) -> int:
     return int(np.prod([int(n) for n in grid.split()]))
 
 
-def name_of(system: str, grid: str) -> str:
-    return f"{system}-{grid.replace(' ', 'x')}"
+def name_of(system: str, grid: str, way: str) -> str:
+    return f"{system}-{grid.replace(' ', 'x')}-{way}"
 
 
-def check_log(run: Run, grid: str, phase: str) -> None:
-    """Hold that the run was what it claims to be: its grid, and its neighbor lists."""
+def check_log(run: Run, grid: str, way: str, phase: str) -> None:
+    """Hold that the run was what it claims to be: its grid, its ghosts, and its neighbor lists."""
+    assert ("exchange between layers" in run.log) == (way == "exchange" and ranks_of(grid) > 1)
+    assert ("NequIP ghost shell" in run.log) == (way != "exchange") or phase != PHASES[0]
     if phase == PHASES[0]:
         assert f"{' by '.join(grid.split())} MPI processor grid" in run.log
     builds = int(re.search(r"Neighbor list builds = (\d+)", run.log)[1])
@@ -239,10 +247,11 @@ def check_log(run: Run, grid: str, phase: str) -> None:
 
 
 @pytest.mark.parametrize("phase", PHASES)
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("system", SYSTEMS)
-def test_two_ranks_agree_with_nequips_calculator(system: str, phase: str, runs):
-    run = runs(system, "2 1 1", phase)
-    check_log(run, "2 1 1", phase)
+def test_two_ranks_agree_with_nequips_calculator(system: str, way: str, phase: str, runs):
+    run = runs(system, "2 1 1", way, phase)
+    check_log(run, "2 1 1", way, phase)
     atoms = SYSTEMS[system]()
     others = {key: value for key, value in model_of(atoms).items() if key != "type_names"}
     atoms.calc = nequip_calculator("float64", elements_of(atoms), **others)
@@ -256,11 +265,11 @@ def test_two_ranks_agree_with_nequips_calculator(system: str, phase: str, runs):
 
 
 @pytest.mark.parametrize("phase", PHASES)
-@pytest.mark.parametrize(("system", "grid"), [pair for pair in PAIRS if pair[1] != "1 1 1"])
-def test_ranks_agree_with_one_rank(system: str, grid: str, phase: str, runs):
-    one, many = runs(system, "1 1 1", phase), runs(system, grid, phase)
-    check_log(one, "1 1 1", phase)
-    check_log(many, grid, phase)
+@pytest.mark.parametrize(("system", "grid", "way"), [case for case in CASES if case[1] != "1 1 1"])
+def test_ranks_agree_with_one_rank(system: str, grid: str, way: str, phase: str, runs):
+    one, many = runs(system, "1 1 1", "exchange", phase), runs(system, grid, way, phase)
+    check_log(one, "1 1 1", "exchange", phase)
+    check_log(many, grid, way, phase)
     if system == "lopsided":
         assert re.search(r"Nlocal: .* 0 min", many.log), "no empty rank"
     assert np.abs(many.positions - one.positions).max() < 1e-10

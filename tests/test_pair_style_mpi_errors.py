@@ -68,7 +68,7 @@ def forget_format(model: Path, folder: Path) -> Path:
     return path
 
 
-START = "pair_style nequip"
+START = "pair_style nequip ghosts extended"
 COEFF = "pair_coeff * * model.nequip.pth C"
 # name: (commands, what the message holds); "then" goes on with the same LAMMPS
 CASES = {
@@ -96,13 +96,14 @@ CASES = {
         [COEFF, "neighbor 2.0 multi", "comm_modify mode multi", "run 0"],
         "remove 'comm_modify mode multi'",
     ),
-    "then tiled": (
-        ["comm_modify mode single", "neighbor 2.0 bin", "comm_style tiled", "run 0"],
+    "tiled": (
+        ["units metal", "comm_style tiled", "read_data small.data", START, COEFF, "run 0"],
         r"needs ghosts within 11 Angstrom .* wide in x \(3\.57\).*'comm_style brick'",
     ),
-    "then cutoff reduced": (
+    # a LAMMPS of its own: one that goes from tiled back to brick frees what it never set
+    "cutoff reduced": (
         [
-            "comm_style brick",
+            *("units metal", "read_data small.data", START, COEFF),
             "fix 1 all deform 1 x scale 0.99 remap x",
             "neigh_modify every 1 delay 0 check no",
             "run 2",

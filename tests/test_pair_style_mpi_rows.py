@@ -64,6 +64,7 @@ dump 1 all custom 5 {name}.dump id xu yu zu fx fy fz
 dump_modify 1 sort id format float %.17g
 """
 ALONE = "pair_style nequip\npair_coeff * * {%s} C"
+EXTENDED = "pair_style nequip ghosts extended\npair_coeff * * {model} C"
 # both ends come near, until the first atom feels the last one, without a new list
 CHAIN = """
 neighbor 2.0 bin
@@ -127,7 +128,7 @@ dump 1 all custom 2 {name}.dump id xu yu zu fx fy fz
 dump_modify 1 sort id format float %.17g
 rerun {name}.first dump x y z
 """
-OVERLAY = """pair_style hybrid/overlay lj/cut {lj_A} nequip nequip
+OVERLAY = """pair_style hybrid/overlay lj/cut {lj_A} nequip {ghosts} nequip {ghosts}
 pair_coeff * * lj/cut 0.01 1.5
 pair_coeff * * nequip 1 {{model}} C
 pair_coeff * * nequip 2 {{wide}} C"""
@@ -143,11 +144,11 @@ ROWS = {
     "edited": ("tube", "boundary f f s\nprocessors * * 2", ALONE % "model", EDITED),
     "shrinking": ("small", "newton off", ALONE % "model", SHRINKING),
     "one_layer": ("small", "", ALONE % "one_layer", MINIMIZED),
-    "overlay_long": ("small", "", OVERLAY.format(lj_A=6.0), MINIMIZED),
-    "overlay_short": ("small", "newton off", OVERLAY.format(lj_A=2.0), "run 0"),
+    "overlay_long": ("small", "", OVERLAY.format(lj_A=6.0, ghosts="ghosts extended"), MINIMIZED),
+    "overlay_short": ("small", "newton off", OVERLAY.format(lj_A=2.0, ghosts=""), "run 0"),
     "nulls": ("mixed", "", NULLS, "run 0"),
     "rerun": ("tube", "newton off", ALONE % "model", RERUN),
-    "replaced": ("small", "", ALONE % "model", REPLACED),
+    "replaced": ("small", "", EXTENDED, REPLACED),
     "minimized": ("mixed", "", "pair_style nequip\npair_coeff * * {two_elements} C H", MINIMIZED),
 }
 Outcome = tuple[list[np.ndarray], str]

@@ -100,12 +100,12 @@ def deploy_model(
     graphs = [build_graph(atoms, type_names, cutoff_A) for atoms in structures]
     described["test_configuration"] = format_configuration(graphs[0], references[0], tolerance)
 
-    network, described["tempermd_layered"] = _network(model, type_names)
+    network, native = _network(model, type_names, cutoff_A, described)
     with atomic_write(output) as temporary:
         if file_format == "aotinductor":
             write_aotinductor(network, described, temporary, device, graphs)
         else:
-            write_torchscript(network, described, temporary, device)
+            write_torchscript(network, described, temporary, device, native)
         compiled, info = open_deployed(temporary, device)
         found = differences(compiled, info, structures, references, device)
         # one number bounds all three: energies per atom and stresses are smaller than forces
@@ -131,18 +131,34 @@ def deploy_model(
     )
 
 
-def _network(model: torch.nn.Module, type_names: list[str]) -> tuple[torch.nn.Module, str]:
-    """Return the energy-only network to write, and "1" if it is laid out by layers, else "0"."""
+def _network(
+    model: torch.nn.Module, type_names: list[str], cutoff_A: float, described: dict[str, str]
+) -> tuple[torch.nn.Module, str]:
+    """Return the energy-only network to write, and its description for the native engine.
+
+    Adds to ``described`` whether it is laid out by layers, and what its splines are worth. The
+    description is empty where the network has parts that the native engine does not know.
+    """
     from nequip.model.modify_utils import modify
 
     from tempermd.deploy.blocks import NotLayeredError
-    from tempermd.deploy.layers import layered
+    from tempermd.deploy.description import describe_network
+    from tempermd.deploy.layers import layered, network_of
+    from tempermd.deploy.splines import choose_knots
 
     energy_only = modify(model, [{"modifier": "disable_ForceStressOutput"}]).to("cpu")
+    described["tempermd_layered"] = "0"
     try:
-        return layered(energy_only, type_names), "1"
+        layers = layered(energy_only, type_names)
+        described["tempermd_layered"] = "1"
+        dtype = described["model_dtype"]
+        knots, difference, bound = choose_knots(layers, type_names, cutoff_A, dtype)
+        text = describe_network(network_of(energy_only), layers, dtype, knots)
     except NotLayeredError:
-        return energy_only, "0"
+        return (layers, "") if described["tempermd_layered"] == "1" else (energy_only, "")
+    described["spline_difference"] = f"{difference:.3g}"
+    described["spline_bound"] = f"{bound:.3g}"
+    return layers, text
 
 
 def _describe(model: torch.nn.Module, device: str, checkpoint_sha256: str) -> dict[str, str]:

@@ -6,6 +6,8 @@ storing nothing as large as the edges; ``forward`` does the same in plain torch.
 """
 
 # annotations stay types here: TorchScript reads them
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import pairwise
 from typing import Any
 
@@ -252,19 +254,29 @@ def _piece(block: Block, maps: list[dict[Any, Tensor]]) -> Piece:
     return Piece(block.ir, block.mul, tuple(one[block.ir] for one in maps if block.ir in one))
 
 
-def layered(model: Any, type_names: list[str]) -> LayeredNequip:
-    """Return the layered form of an eager nequip model, or raise ``NotLayeredError``."""
+def network_of(model: Any) -> Any:
+    """Return the sequence of modules inside an eager nequip model."""
     from nequip.nn import SequentialGraphNetwork
 
     networks = [one for one in model.modules() if isinstance(one, SequentialGraphNetwork)]
     if len(networks) != 1:
         raise NotLayeredError("no single sequence of modules")
-    dtype = next(iter(model.parameters())).dtype
+    return networks[0]
+
+
+def layered(model: Any, type_names: list[str]) -> LayeredNequip:
+    """Return the layered form of an eager nequip model, or raise ``NotLayeredError``."""
+    with torch.no_grad(), own_dtype(model):
+        result = LayeredNequip(network_of(model), type_names)
+    return result.eval()
+
+
+@contextmanager
+def own_dtype(model: Any) -> Iterator[None]:
+    """Make new tensors of the type of a model's parameters."""
     before = torch.get_default_dtype()
-    torch.set_default_dtype(dtype)
+    torch.set_default_dtype(next(iter(model.parameters())).dtype)
     try:
-        with torch.no_grad():
-            result = LayeredNequip(networks[0], type_names)
+        yield
     finally:
         torch.set_default_dtype(before)
-    return result.eval()

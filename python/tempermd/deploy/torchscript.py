@@ -14,16 +14,26 @@ from tempermd.training.models import first_line
 if TYPE_CHECKING:
     import torch
 
+# where the pair style looks for the network in plain numbers
+DESCRIPTION_RECORD = "tempermd/network.txt"
+
 
 def write_torchscript(
-    model: torch.nn.Module, metadata: dict[str, str], path: Path, device: str
+    model: torch.nn.Module,
+    metadata: dict[str, str],
+    path: Path,
+    device: str,
+    description: str = "",
 ) -> None:
-    """Write an energy-only model and its metadata (ASCII) as a TorchScript archive."""
+    """Write an energy-only model and its metadata (ASCII) as a TorchScript archive.
+
+    ``description`` is the network in plain numbers, if there is one, for the native engine.
+    """
     from nequip.model.inference_models.torchscript import save_torchscript_model
 
     with torchscript_deprecation_known():
         save_torchscript_model(model, metadata, str(path), device)
-    _strip_debug_records(path)
+    _rewrite(path, {DESCRIPTION_RECORD: description.encode()} if description else {})
 
 
 def open_torchscript(path: Path, device: str) -> torch.nn.Module:
@@ -38,8 +48,8 @@ def open_torchscript(path: Path, device: str) -> torch.nn.Module:
         raise UserError(f"{path}: torch cannot read the model ({first_line(error)})") from None
 
 
-def _strip_debug_records(path: Path) -> None:
-    """Rewrite a TorchScript archive without its debug records, under a fixed inner name.
+def _rewrite(path: Path, added: dict[str, bytes]) -> None:
+    """Rewrite an archive without debug records, under a fixed inner name, with further records.
 
     Debug records hold source lines and absolute paths of the machine that deployed; no one who
     runs the model needs them.
@@ -56,6 +66,8 @@ def _strip_debug_records(path: Path) -> None:
         if not name.endswith(".debug_pkl") and name not in written_by_torch:
             content = reader.get_record(name)
             writer.write_record(name, content, len(content))
+    for name, content in added.items():
+        writer.write_record(name, content, len(content))
     writer.write_end_of_file()
     path.write_bytes(buffer.getvalue())
 
