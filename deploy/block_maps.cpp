@@ -46,6 +46,13 @@ BlockMaps<T>::BlockMaps(const std::vector<BlockMap> &maps, const RowLayout &inpu
   }
 }
 
+template <typename T> double BlockMaps<T>::operations_per_atom() const
+{
+  double sum = 0.0;
+  for (const auto &map : maps_) sum += 2.0 * map.dim * map.rows * map.columns;
+  return sum;
+}
+
 template <typename T>
 void BlockMaps<T>::add(int n, const int64_t *types, Rows<const T> x, Rows<T> y) const
 {

@@ -27,7 +27,7 @@ template <typename T> class BlockMaps {
  public:
   BlockMaps(const std::vector<BlockMap> &maps, const RowLayout &input, const RowLayout &output);
 
-  bool empty() const { return maps_.empty(); }
+  double operations_per_atom() const;    // of one direction
 
   // y += map(x) of n atoms of these types; x and y must not overlap
   void add(int n, const int64_t *types, Rows<const T> x, Rows<T> y) const;

@@ -29,6 +29,8 @@ class LoadedModel : protected Pointers {
   tempermd::Evaluation evaluate(double eV, const tempermd::Graph &, class PairProfile &,
                                 class LayerExchange &);
 
+  void begin_account() { model_->network().begin_account(); }
+  std::string account() const { return model_->network().account(); }    // see Network
   const std::string &path() const { return path_; }
   int num_layers() const { return model_->num_layers(); }
   // Between ranks, instead of evaluating ghosts.

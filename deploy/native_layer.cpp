@@ -89,6 +89,29 @@ template <typename T> void NativeLayer<T>::place_paths(const LayerShape &shape, 
   }
 }
 
+template <typename T> double NativeLayer<T>::operations_per_edge() const
+{
+  double sum = 0.0;
+  for (const auto &one : paths_) {
+    const auto &path = one.path;
+    const int dim = 2 * path.l_source + 1;
+    const int pairs = count_pairs(path.l_source, path.l_harmonic, path.l_message);
+    const int triples = path.l_harmonic > 0
+        ? count_triples(path.l_source, path.l_harmonic, path.l_message)
+        : 0;
+    const double forward = 7.0 + dim + 2.0 * pairs;
+    const double backward = 14.0 + 5.0 * dim + 4.0 * pairs + triples + 2.0;
+    sum += path.channels * (forward + backward);
+  }
+  return sum;
+}
+
+template <typename T> double NativeLayer<T>::operations_per_atom() const
+{
+  return 2.0 * (senders_->operations_per_atom() + sums_->operations_per_atom() +
+                connection_->operations_per_atom());
+}
+
 template <typename T>
 void NativeLayer<T>::send(int n, const int64_t *types, const T *features, T *sent) const
 {

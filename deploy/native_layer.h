@@ -6,6 +6,7 @@
 #include "block_maps.h"
 #include "graph.h"
 #include "radial_weights.h"
+#include "time_account.h"
 
 #include <memory>
 
@@ -38,6 +39,7 @@ template <typename T> struct Scratch {
   Array<T> pairs, blend, weights, d_harmonics, d_distance, sum;
   std::vector<double> scaled;
   Array<T> block, gate, slope;
+  TimeAccount account;
 };
 
 template <typename T> class NativeLayer {
@@ -48,6 +50,10 @@ template <typename T> class NativeLayer {
   int n_messages() const { return messages_.length; }
   int n_inner() const { return inner_.length; }
   int n_features() const { return features_.length; }   // after the layer
+
+  // Floating-point operations of both directions, without padding's.
+  double operations_per_edge() const;
+  double operations_per_atom() const;
 
   // features (n, sources) -> what neighbors see (n, sources), overwritten
   void send(int n, const int64_t *types, const T *features, T *sent) const;

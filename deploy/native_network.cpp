@@ -11,6 +11,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdio>
 #if defined(_OPENMP)
 #include <omp.h>
 #endif
@@ -44,6 +45,25 @@ template <typename T> class NativeNetwork : public Network {
   bool exact_with_ghosts() const override { return true; }
   bool shares_layers() const override { return true; }
 
+  void begin_account() override
+  {
+    for (auto &scratch : scratch_) scratch.account.clear();
+    operations_ = 0.0;
+    n_atoms_ = 0;
+  }
+
+  std::string account() const override
+  {
+    TimeAccount all;
+    for (const auto &scratch : scratch_) all.add(scratch.account);
+    if (n_atoms_ == 0) return "";
+    char text[128];
+    std::snprintf(text, sizeof(text), "; %.3g MFLOP per atom and step, %.3g GFLOP/s per thread",
+                  1e-6 * operations_ / static_cast<double>(n_atoms_),
+                  1e-9 * operations_ / std::max(all.total(), 1e-30));
+    return all.shares() + text;
+  }
+
   Evaluation evaluate(const Graph &graph, int n_threads, Exchange *exchange) override
   {
     exchange_ = exchange;
@@ -55,10 +75,19 @@ template <typename T> class NativeNetwork : public Network {
     read_out(graph, found);
     backward(graph);
     edge_gradients(graph, found);
+    count_operations(graph);
     return found;
   }
 
  private:
+  void count_operations(const Graph &graph)
+  {
+    n_atoms_ += graph.n_local();
+    for (int k = 0; k < static_cast<int>(layers_.size()); ++k)
+      operations_ += layers_[k].operations_per_edge() * graph.n_edges(level(k)) +
+          layers_[k].operations_per_atom() * graph.n_nodes(level(k));
+  }
+
   // Calls work(first, count, scratch) for blocks of n atoms, on all threads.
   template <typename Work> void blocks(int64_t n, Work work)
   {
@@ -96,7 +125,8 @@ template <typename T> class NativeNetwork : public Network {
     else
       edges_.scaled.resize(n);
     distances_.resize(n);
-    blocks(n, [&](int64_t first, int count, Scratch<T> &) {
+    blocks(n, [&](int64_t first, int count, Scratch<T> &scratch) {
+      TimeAccount::Lap lap(scratch.account, TimeAccount::MEASURE);
       for (int64_t e = first; e < first + count; ++e) measure_edge(graph, e);
     });
   }
@@ -160,10 +190,14 @@ template <typename T> class NativeNetwork : public Network {
       if (!last) sent_[k + 1].resize(n_sources(graph, k + 1) * layer.n_features());
       next_.resize(n_centres * layer.n_features());
       blocks(n_centres, [&](int64_t first, int count, Scratch<T> &scratch) {
-        scratch.sum.assign(int64_t(count) * layer.n_messages(), T(0));
-        for (int i = 0; i < count; ++i)
-          layer.receive(graph, edges_, first + i, sent_[k].data(),
-                        scratch.sum.data() + int64_t(i) * layer.n_messages(), scratch);
+        {
+          TimeAccount::Lap lap(scratch.account, TimeAccount::FORWARD_EDGES);
+          scratch.sum.assign(int64_t(count) * layer.n_messages(), T(0));
+          for (int i = 0; i < count; ++i)
+            layer.receive(graph, edges_, first + i, sent_[k].data(),
+                          scratch.sum.data() + int64_t(i) * layer.n_messages(), scratch);
+        }
+        TimeAccount::Lap lap(scratch.account, TimeAccount::FORWARD_ATOMS);
         T *features = next_.data() + first * layer.n_features();
         layer.update(count, types + first, scratch.sum.data(),
                      features_.data() + first * layer.n_sources(),
@@ -225,6 +259,7 @@ template <typename T> class NativeNetwork : public Network {
       d_messages_.resize(n_centres * layer.n_messages());
       next_.resize(n * width);
       blocks(n_centres, [&](int64_t first, int count, Scratch<T> &scratch) {
+        TimeAccount::Lap lap(scratch.account, TimeAccount::BACKWARD_ATOMS);
         layer.update_backward(count, types + first, inner_[k].data() + first * layer.n_inner(),
                               gradient_.data() + first * layer.n_features(),
                               d_messages_.data() + first * layer.n_messages(),
@@ -233,9 +268,13 @@ template <typename T> class NativeNetwork : public Network {
       std::fill(next_.begin() + n_centres * width, next_.end(), T(0));
       d_sent_.assign(n * width, T(0));
       blocks(n, [&](int64_t first, int count, Scratch<T> &scratch) {
-        for (int64_t i = first; i < first + count; ++i)
-          layer.receive_backward(graph, edges_, n_edges, i, sent_[k].data() + i * width,
-                                 d_messages_.data(), d_sent_.data() + i * width, sums_, scratch);
+        {
+          TimeAccount::Lap lap(scratch.account, TimeAccount::BACKWARD_EDGES);
+          for (int64_t i = first; i < first + count; ++i)
+            layer.receive_backward(graph, edges_, n_edges, i, sent_[k].data() + i * width,
+                                   d_messages_.data(), d_sent_.data() + i * width, sums_, scratch);
+        }
+        TimeAccount::Lap lap(scratch.account, TimeAccount::BACKWARD_ATOMS);
         if (k > 0 && !exchange_)
           layer.send_backward(count, types + first, d_sent_.data() + first * width,
                               next_.data() + first * width);
@@ -255,7 +294,8 @@ template <typename T> class NativeNetwork : public Network {
   void edge_gradients(const Graph &graph, Evaluation &found)
   {
     found.edge_gradients.resize(3 * graph.n_edges());
-    blocks(graph.n_edges(), [&](int64_t first, int count, Scratch<T> &) {
+    blocks(graph.n_edges(), [&](int64_t first, int count, Scratch<T> &scratch) {
+      TimeAccount::Lap lap(scratch.account, TimeAccount::MEASURE);
       for (int64_t e = first; e < first + count; ++e) {
         double unit[3], d[n_harmonics(kMaxL)], g[3] = {0.0, 0.0, 0.0};
         unit_vector(graph, e, unit);
@@ -285,6 +325,8 @@ template <typename T> class NativeNetwork : public Network {
   Array<T> gradient_, d_messages_, d_sent_;
   Exchange *exchange_ = nullptr;          // while evaluating
   std::vector<Scratch<T>> scratch_;       // of each thread
+  double operations_ = 0.0;               // floating-point, since begin_account
+  int64_t n_atoms_ = 0;                   // evaluated since then
 };
 
 }    // namespace

@@ -18,6 +18,7 @@ class NequipModel {
 
   double r_max() const { return r_max_; }
   int num_layers() const { return num_layers_; }            // 0: the file does not say
+  Network &network() { return *network_; }
   bool shares_layers() const { return network_->shares_layers(); }
   bool exact_with_ghosts() const { return network_->exact_with_ghosts(); }
   const std::vector<std::string> &type_names() const { return type_names_; }

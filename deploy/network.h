@@ -37,6 +37,10 @@ class Network {
   // rank, also for an empty graph; then the graph has one level besides its own atoms.
   virtual Evaluation evaluate(const Graph &graph, int n_threads, Exchange *exchange) = 0;
 
+  // Where the time since the last call of begin_account went, in words; empty: not known.
+  virtual void begin_account() {}
+  virtual std::string account() const { return ""; }
+
   // Whether evaluate can use an exchange.
   virtual bool shares_layers() const { return false; }
 

@@ -169,6 +169,7 @@ void PairNequip::init_style()
                           "which changes the forces of their neighbors, too");
   computed_step_ = -1;
   profile_.begin_run();
+  models_.front()->begin_account();
   shell_->raise_cutoff();
   // LAMMPS trims lists of hybrid sub-styles to their own cutoff, but not those of ghosts
   if (shell_->needed()) trim_flag = 0;
@@ -300,7 +301,7 @@ void PairNequip::ask_committee(int width)
 
 void PairNequip::finish()
 {
-  profile_.print();
+  profile_.print(models_.front()->account());
   guard_.finish();
 }
 

@@ -53,7 +53,7 @@ void PairProfile::count(const tempermd::Graph &graph)
   n_local_edges_ = graph.edges_within.empty() ? n_edges_ : graph.edges_within.front();
 }
 
-void PairProfile::print() const
+void PairProfile::print(const std::string &account) const
 {
   if (n_steps_ == 0) return;
   constexpr int n = N_STAGES + 4;
@@ -77,4 +77,5 @@ void PairProfile::print() const
     utils::logmesg(lmp, "NequIP exchange between layers: {:.4g} MB per step in all, {:.1f} % of the "
                         "time (in network)\n", 1e-6 * sums[n - 3] / n_steps_,
                    100.0 * sums[n - 4] / total);
+  if (!account.empty()) utils::logmesg(lmp, "NequIP native engine, rank 0: {}\n", account);
 }

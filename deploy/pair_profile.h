@@ -6,6 +6,8 @@
 
 #include "graph.h"
 
+#include <string>
+
 namespace LAMMPS_NS {
 
 class PairProfile : protected Pointers {
@@ -29,7 +31,8 @@ class PairProfile : protected Pointers {
 
   void begin_run();
   void count(const tempermd::Graph &);    // of the driving model
-  void print() const;                     // one line, by rank 0; collective
+  // One line, by rank 0, and one with where the driving model spent its time; collective.
+  void print(const std::string &account) const;
 
  private:
   const LayerExchange &exchange_;
