@@ -8,7 +8,7 @@ SOURCES := $(shell find python deploy lammps_inputs CMakeLists.txt pyproject.tom
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test test-slurm lint install clean
+.PHONY: demo test test-slurm test-sanitizers lint install clean
 
 install: $(VENV)/installed
 
@@ -35,11 +35,15 @@ demo: $(VENV)/installed
 test: $(VENV)/tested
 	$(BIN)/ruff check python tests
 	$(BIN)/ruff format --check python tests
-	$(BIN)/pytest -n auto --dist loadfile -m "not slurm"
+	$(BIN)/pytest -n auto --dist loadfile -m "not slurm and not sanitizers"
 
 # They start a Slurm of their own, mostly wait for it, and skip where they cannot.
 test-slurm: $(VENV)/tested
 	$(BIN)/pytest -n 2 --dist loadfile -m slurm
+
+# They compile for minutes.
+test-sanitizers: $(VENV)/tested
+	$(BIN)/pytest -m sanitizers
 
 lint: $(VENV)/tested
 	$(BIN)/ruff format python tests

@@ -5,12 +5,13 @@
 #
 # LAMMPS_ROOT is what docs/pair_style.md says: a build folder, an installed prefix or a source
 # tree. torch is that of the active Python: install a CUDA build of it to run on GPUs (no CUDA
-# toolkit is needed to compile). MPI is the one that LAMMPS was built with; where mpicxx is not
-# its compiler, give -DMPI_CXX_COMPILER=/path/to/mpicxx.
+# toolkit is needed to compile); -DTEMPERMD_TORCH=OFF needs none, and runs models that
+# deploy-model wrote for the native engine, on the CPU. MPI is the one that LAMMPS was built with;
+# where mpicxx is not its compiler, give -DMPI_CXX_COMPILER=/path/to/mpicxx.
 set -euo pipefail
 
 if [ $# -lt 1 ]; then
-  sed -n '2,9s/^# \{0,1\}//p' "$0" >&2
+  sed -n '2,11s/^# \{0,1\}//p' "$0" >&2
   exit 1
 fi
 sources=$(cd "$(dirname "$0")/.." && pwd)
@@ -44,7 +45,11 @@ if [ -n "$missing" ]; then
   echo "$missing" >&2
   exit 1
 fi
-cuda=$("$python" -c 'import torch; print(torch.version.cuda or "none")')
-echo "built: $plugin (torch's CUDA: $cuda)" >&2
+if ldd "$plugin" | grep -q libtorch; then
+  cuda=$("$python" -c 'import torch; print(torch.version.cuda or "none")')
+  echo "built: $plugin (torch's CUDA: $cuda)" >&2
+else
+  echo "built: $plugin (without torch)" >&2
+fi
 echo "in job scripts:  export LAMMPS_PLUGIN_PATH=$build/deploy" >&2
 echo "$plugin"

@@ -4,9 +4,6 @@
 
 #include "graph.h"
 
-#include <ATen/Context.h>
-#include <torch/cuda.h>
-
 namespace tempermd {
 
 namespace {
@@ -28,11 +25,6 @@ std::string seen(int n_gpus)
 
 }    // namespace
 
-int count_gpus()
-{
-  return torch::cuda::is_available() ? static_cast<int>(torch::cuda::device_count()) : 0;
-}
-
 std::string resolve_device(const std::string &wish, int node_rank, int n_gpus)
 {
   if (wish == "cpu" || (wish == "auto" && n_gpus == 0)) return "cpu";
@@ -44,11 +36,6 @@ std::string resolve_device(const std::string &wish, int node_rank, int n_gpus)
     throw ModelError("device '" + wish + "' was asked for and torch sees " + seen(n_gpus) +
                      ", counted from cuda:0");
   return wish;
-}
-
-void set_tf32(bool allowed)
-{
-  at::globalContext().setAllowTF32CuBLAS(allowed);
 }
 
 }    // namespace tempermd

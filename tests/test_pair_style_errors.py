@@ -147,7 +147,10 @@ def test_bad_model_file(make, sentence: str, start: Start, make_model, tmp_path:
         (["pair_coeff * * MODEL"], "one element for each of the 1 atom types, got 0"),
         (["pair_coeff 1 1 MODEL C"], r"\* \*"),
         (["pair_coeff * * MODEL NULL"], "every atom type to NULL"),
-        (["pair_style nequip 4.0"], "expects device, engine, radial, ghosts, committee or guard, got '4.0'"),
+        (
+            ["pair_style nequip 4.0"],
+            "expects device, engine, radial, ghosts, committee or guard, got '4.0'",
+        ),
         (
             ["pair_coeff * * MODEL C", "compute c all centroid/stress/atom NULL virial", "run 0"],
             "does not give centroid/stress/atom: .* heat flux .*; use stress/atom",

@@ -18,6 +18,7 @@ import sys
 import tempfile
 import warnings
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from tempermd import lmp as lmp_room
@@ -31,7 +32,7 @@ ALLOCATOR = {
 INPUT = """
 units metal
 read_data {data}
-pair_style nequip
+pair_style nequip {style}
 pair_coeff * * {model} C
 neighbor 1.0 bin
 velocity all create 300 1
@@ -71,7 +72,7 @@ class Timing:
         return n_atoms / self.step_s
 
 
-def network(layers: int, features: int, parity: bool):
+def network(layers: int, features: int, parity: bool, l_max: int = 1):
     """Build an untrained model: speed does not depend on the weights."""
     from nequip.model import NequIPGNNModel
     from nequip.utils.global_state import set_global_state
@@ -83,7 +84,7 @@ def network(layers: int, features: int, parity: bool):
         type_names=["C"],
         r_max=4.0,
         num_layers=layers,
-        l_max=1,
+        l_max=l_max,
         parity=parity,
         num_features=features,
         radial_mlp_depth=2,
@@ -94,10 +95,17 @@ def network(layers: int, features: int, parity: bool):
     ).eval()
 
 
-MODELS = {"4x32, parity": (4, 32, True), "3x16": (3, 16, False)}
+MODELS = {
+    "4x32, parity": (4, 32, True),
+    "3x16": (3, 16, False),
+    "4x32, parity, l = 2": (4, 32, True, 2),
+}
+
+# what follows `pair_style nequip`; the native engine and TorchScript read the same file
+STYLES = {"native": "engine native", "torchscript": "engine torch", "aotinductor": "engine torch"}
 
 
-def write_models(folder: Path, shape: tuple[int, int, bool], aotinductor: bool) -> dict[str, Path]:
+def write_models(folder: Path, shape: tuple, aotinductor: bool) -> dict[str, Path]:
     """Write one network as upstream's file and as ours, unless they are there."""
     from nequip.model.inference_models.torchscript import save_torchscript_model
     from nequip.utils.global_state import get_latest_global_state
@@ -105,7 +113,8 @@ def write_models(folder: Path, shape: tuple[int, int, bool], aotinductor: bool) 
     from tempermd.deploy import deploy_model
 
     folder.mkdir(parents=True, exist_ok=True)
-    paths = {"upstream": folder / "upstream.nequip.pth", "torchscript": folder / "ours.nequip.pth"}
+    ours = folder / "ours.nequip.pth"
+    paths = {"upstream": folder / "upstream.nequip.pth", "native": ours, "torchscript": ours}
     if not paths["upstream"].is_file():
         model = network(*shape)
         state = get_latest_global_state(only_metadata_related=True)
@@ -175,10 +184,12 @@ def time_upstream(model: Path, arrays: Path, steps: int, threads: int = 1) -> Ti
     return Timing(float(step_s), float(peak_kB) / 1024, text)
 
 
-def time_ours(model: Path, data: Path, steps: int, ranks: int = 1, threads: int = 1) -> Timing:
+def time_ours(
+    model: Path, data: Path, steps: int, style: str, ranks: int = 1, threads: int = 1
+) -> Timing:
     """Time LAMMPS with our pair style."""
     script = data.parent / "in.bench"
-    script.write_text(INPUT.format(model=model, data=data, steps=steps))
+    script.write_text(INPUT.format(model=model, data=data, steps=steps, style=style))
     prefix = lmp_room.mpirun_command(ranks) if ranks > 1 else []
     command = [*prefix, *lmp_room.lmp_command(), "-in", "in.bench", "-log", "none"]
     text = output_of(command, data.parent, threads)
@@ -189,7 +200,7 @@ def time_ours(model: Path, data: Path, steps: int, ranks: int = 1, threads: int 
 
 def steps_for(n_atoms: int) -> int:
     """Return a number of steps that takes some seconds."""
-    return max(3, min(60, 20_000 // n_atoms))
+    return max(5, min(200, 60_000 // n_atoms))
 
 
 def report_sizes(paths: dict[str, Path], folder: Path, options: argparse.Namespace) -> None:
@@ -198,18 +209,46 @@ def report_sizes(paths: dict[str, Path], folder: Path, options: argparse.Namespa
         "| atoms | format | upstream, atom-steps/s | ours | ratio, median of pairs (all) | ", end=""
     )
     print("upstream, peak MiB | ours |\n|" + " --- |" * 7)
+    accounts = []
     for size in options.sizes:
         data, arrays, n_atoms = write_tube(folder, size)
         steps = steps_for(n_atoms)
         for name in (one for one in paths if one != "upstream"):
             rows = []
             for _ in range(options.pairs):
-                ours = time_ours(paths[name], data, steps)
-                few = max(steps // 4, 2)
+                ours = time_ours(paths[name], data, steps, STYLES[name])
+                few = max(steps // 20, 2)
                 small = n_atoms <= options.upstream_up_to
                 theirs = time_upstream(paths["upstream"], arrays, few) if small else None
                 rows.append((theirs, ours))
             print(f"| {n_atoms} | {name} | {size_row(rows, n_atoms)} |", flush=True)
+            if name == "native":
+                accounts.append((n_atoms, account_of(rows[-1][1])))
+    print("\n| atoms | " + " | ".join(PARTS) + " | MFLOP per atom-step | GFLOP/s | of the peak |")
+    print("|" + " --- |" * (len(PARTS) + 4))
+    for n_atoms, account in accounts:
+        print(f"| {n_atoms} | {' | '.join(account)} |")
+
+
+PARTS = ("geometry", "edges forward", "atoms forward", "atoms backward", "edges backward")
+
+
+def account_of(timing: Timing) -> list[str]:
+    """Return where the native engine's time went, in %, and how fast it computed."""
+    line = re.findall(r"NequIP native engine.*", timing.output)[-1]
+    shares = [re.search(rf"{part} ([\d.]+) %", line)[1] for part in PARTS]
+    operations, speed = re.search(r"; (\S+) MFLOP .*, (\S+) GFLOP/s", line).groups()
+    return [*shares, operations, speed, f"{100 * float(speed) / core_peak_GFLOP_s():.0f} %"]
+
+
+@cache
+def core_peak_GFLOP_s() -> float:
+    """Measure what one core does at best in single precision."""
+    with tempfile.TemporaryDirectory() as folder:
+        program = Path(folder) / "core_peak"
+        source = Path(__file__).with_name("core_peak.cpp")
+        subprocess.run(["c++", "-O3", "-march=native", source, "-o", program], check=True)
+        return float(subprocess.run([program], capture_output=True, check=True).stdout)
 
 
 def size_row(rows: list[tuple[Timing | None, Timing]], n_atoms: int) -> str:
@@ -233,12 +272,12 @@ def report_scaling(paths: dict[str, Path], folder: Path, size: int, pairs: int) 
     steps = steps_for(n_atoms)
     layouts = [(1, 1), (1, 2), (2, 1), (4, 1)]
     rounds = [
-        [time_ours(paths["torchscript"], data, steps, *layout) for layout in layouts]
+        [time_ours(paths["native"], data, steps, "engine native", *layout) for layout in layouts]
         for _ in range(pairs)
     ]
-    print(f"\n{n_atoms} atoms, TorchScript:\n")
+    print(f"\n{n_atoms} atoms, native engine:\n")
     print(
-        "| ranks | threads | atom-steps/s | speed, median (all) | edges with ghosts / without ",
+        "| ranks | threads | atom-steps/s | speed, median (all) | exchanged, MB per step ",
         end="",
     )
     print("| neighbor, communication: % of the loop | graph, network, sums: % of the pair style |")
@@ -255,8 +294,8 @@ def report_scaling(paths: dict[str, Path], folder: Path, size: int, pairs: int) 
 
 
 def profile_of(timing: Timing) -> tuple[str, str, str]:
-    """Return the ratio of edges, and the shares that LAMMPS and the pair style printed last."""
-    edges = re.findall(r"NequIP: .*?([\d.]+) times .* with ghosts", timing.output)
+    """Return what is exchanged, and the shares that LAMMPS and the pair style printed last."""
+    exchanged = re.findall(r"exchange between layers: (\S+) MB", timing.output)
     shares = re.findall(
         r"NequIP: .*?graph ([\d.]+) %, network ([\d.]+) %, sums ([\d.]+) %", timing.output
     )
@@ -264,7 +303,7 @@ def profile_of(timing: Timing) -> tuple[str, str, str]:
         re.findall(rf"^{name} .*\| *([\d.]+)$", timing.output, re.MULTILINE)[-1]
         for name in ("Neigh", "Comm")
     ]
-    return edges[-1], ", ".join(loop), ", ".join(shares[-1])
+    return (exchanged or ["0"])[-1], ", ".join(loop), ", ".join(shares[-1])
 
 
 def machine() -> str:
@@ -278,6 +317,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sizes", type=int, nargs="*", default=[100, 400, 3200, 20_000])
     parser.add_argument("--scaling", type=int, nargs="*", default=[400, 3200])
+    parser.add_argument("--models", nargs="*", default=list(MODELS), help="some of the networks")
     parser.add_argument("--pairs", type=int, default=3)
     parser.add_argument("--aotinductor", action="store_true", help="compile for minutes, then time")
     parser.add_argument(
@@ -286,10 +326,11 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="where to keep the models")
     options = parser.parse_args()
     versions = ", ".join(f"{name} {version}" for name, version in lmp_room.versions().items())
-    print(f"{machine()}; {versions}")
+    print(f"{machine()}; {versions}; peak of one core {core_peak_GFLOP_s():.0f} GFLOP/s (f32)")
     with tempfile.TemporaryDirectory() as scratch:
         folder = (options.folder or Path(scratch)).resolve()
-        for name, shape in MODELS.items():
+        for name in options.models:
+            shape = MODELS[name]
             print(f"\n## {name}\n")
             paths = write_models(folder / re.sub(r"\W", "_", name), shape, options.aotinductor)
             report_sizes(paths, folder, options)

@@ -214,7 +214,7 @@ def deploy(
     """
     from tempermd import deploy as station
 
-    station.deploy(checkpoint, output, device, file_format)
+    print(station.deploy(checkpoint, output, device, file_format), file=sys.stderr)
     print(output)
 
 

@@ -179,7 +179,6 @@ def _coefficients(l1: int, l2: int, l3: int, terms: Any) -> list[float]:
 def _network_of_matrices(words: Words, function: Any) -> None:
     """Describe an MLP without biases: matrices (inputs, outputs), SiLU between them."""
     import torch
-
     from nequip.nn.mlp import DeepLinearMLP, ScalarLinearLayer
 
     if isinstance(function.mlp, DeepLinearMLP):
@@ -262,7 +261,7 @@ def _by_block(blocks: list, pieces: list) -> Iterator[Map]:
 
 
 def _maps(words: Words, maps: Iterable[Map]) -> None:
-    """Describe linear maps: from, to, how many matrices (one, or one for each type), the matrices."""
+    """Describe linear maps: from, to, number of matrices (one or one for each type), matrices."""
     found = list(maps)
     words.add(len(found))
     for source, target, matrices in found:

@@ -45,6 +45,14 @@ class Deployed(Record):
     max_energy_difference_eV_per_atom: float
     max_force_difference_eV_per_A: float
     max_stress_difference_eV_per_A3: float
+    splines: str
+    """What the native engine's splines are worth, or why it cannot run the model; in words."""
+
+    def __str__(self) -> str:
+        return (
+            f"{self.path}: within {self.max_force_difference_eV_per_A:.2g} eV/Å of the checkpoint; "
+            f"{self.splines}"
+        )
 
 
 def deploy(
@@ -100,7 +108,7 @@ def deploy_model(
     graphs = [build_graph(atoms, type_names, cutoff_A) for atoms in structures]
     described["test_configuration"] = format_configuration(graphs[0], references[0], tolerance)
 
-    network, native = _network(model, type_names, cutoff_A, described)
+    network, native, splines = _network(model, type_names, cutoff_A, described)
     with atomic_write(output) as temporary:
         if file_format == "aotinductor":
             write_aotinductor(network, described, temporary, device, graphs)
@@ -128,13 +136,14 @@ def deploy_model(
         max_energy_difference_eV_per_atom=found[0],
         max_force_difference_eV_per_A=found[1],
         max_stress_difference_eV_per_A3=found[2],
+        splines=splines,
     )
 
 
 def _network(
     model: torch.nn.Module, type_names: list[str], cutoff_A: float, described: dict[str, str]
-) -> tuple[torch.nn.Module, str]:
-    """Return the energy-only network to write, and its description for the native engine.
+) -> tuple[torch.nn.Module, str, str]:
+    """Return the energy-only network to write, its description for the native engine, and a remark.
 
     Adds to ``described`` whether it is laid out by layers, and what its splines are worth. The
     description is empty where the network has parts that the native engine does not know.
@@ -154,11 +163,13 @@ def _network(
         dtype = described["model_dtype"]
         knots, difference, bound = choose_knots(layers, type_names, cutoff_A, dtype)
         text = describe_network(network_of(energy_only), layers, dtype, knots)
-    except NotLayeredError:
-        return (layers, "") if described["tempermd_layered"] == "1" else (energy_only, "")
+    except NotLayeredError as error:
+        layered_only = layers if described["tempermd_layered"] == "1" else energy_only
+        return layered_only, "", f"not for the native engine: {error}"
     described["spline_difference"] = f"{difference:.3g}"
     described["spline_bound"] = f"{bound:.3g}"
-    return layers, text
+    remark = f"splines of {knots} knots off by {difference:.2g} eV/Å, bound {bound:.2g}"
+    return layers, text, remark
 
 
 def _describe(model: torch.nn.Module, device: str, checkpoint_sha256: str) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Radial weights by cubic splines: how many knots a model needs, and how far its forces then are."""
+"""Radial weights by cubic splines: how many knots a model needs, and how far off it then is."""
 
 from __future__ import annotations
 
@@ -121,9 +121,7 @@ def _basis(layers: LayeredNequip, x: torch.Tensor) -> torch.Tensor:
     return factor(encode({layers.edges.edge_norm.norm_length_field: x}))["edge_embedding"]
 
 
-def _hermite(
-    table: tuple[torch.Tensor, torch.Tensor], x: torch.Tensor, knots: int
-) -> torch.Tensor:
+def _hermite(table: tuple[torch.Tensor, torch.Tensor], x: torch.Tensor, knots: int) -> torch.Tensor:
     values, slopes = table
     knot = (x * knots).detach().floor().long().clamp(0, knots - 1).squeeze(1)
     t = x * knots - knot.unsqueeze(1)
