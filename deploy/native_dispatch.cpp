@@ -2,6 +2,10 @@
 // Which build of the inner loops this processor runs.
 #include "native_kernels.h"
 
+#include <algorithm>
+#include <cstdlib>
+#include <string>
+
 namespace tempermd::native {
 
 namespace baseline {
@@ -24,7 +28,7 @@ namespace {
 
 enum class Level { baseline, v3, v4 };
 
-Level level()
+Level of_processor()
 {
 #if defined(TEMPERMD_X86)
   const bool v3 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
@@ -38,24 +42,45 @@ Level level()
   return Level::baseline;
 }
 
+// TEMPERMD_KERNELS takes an older kind than the processor's, for tests: baseline or v3.
+Level chosen()
+{
+  const char *variable = std::getenv("TEMPERMD_KERNELS");
+  const std::string wish = variable ? variable : "";
+  Level wanted = Level::v4;
+  if (wish == "v3") wanted = Level::v3;
+  if (wish == "baseline") wanted = Level::baseline;
+  return std::min(wanted, of_processor());
+}
+
+Level level()
+{
+  static const Level once = chosen();
+  return once;
+}
+
+template <typename T>
+const Kernels<T> &of_level(const Kernels<T> &baseline, const Kernels<T> &v3, const Kernels<T> &v4)
+{
+  if (level() == Level::v4) return v4;
+  return level() == Level::v3 ? v3 : baseline;
+}
+
 }    // namespace
+
+#if !defined(TEMPERMD_X86)
+namespace v3 = baseline;
+namespace v4 = baseline;
+#endif
 
 template <> const Kernels<float> &kernels<float>()
 {
-#if defined(TEMPERMD_X86)
-  if (level() == Level::v4) return v4::floats();
-  if (level() == Level::v3) return v3::floats();
-#endif
-  return baseline::floats();
+  return of_level(baseline::floats(), v3::floats(), v4::floats());
 }
 
 template <> const Kernels<double> &kernels<double>()
 {
-#if defined(TEMPERMD_X86)
-  if (level() == Level::v4) return v4::doubles();
-  if (level() == Level::v3) return v3::doubles();
-#endif
-  return baseline::doubles();
+  return of_level(baseline::doubles(), v3::doubles(), v4::doubles());
 }
 
 const char *kernels_name()

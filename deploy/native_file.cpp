@@ -12,14 +12,17 @@ namespace {
 
 constexpr const char *kRecord = "tempermd/network.txt";
 
-// Only our own files have it, so that what it says is a number.
-double number_of(const Metadata &metadata, const char *key)
+// How far the splines' forces may be off, eV/Angstrom: what the test configuration is judged by, so
+// that a number which forgives everything is refused.
+double spline_bound(const Metadata &metadata)
 {
-  const auto found = metadata.find(key);
-  double value = 0.0;
-  if (found == metadata.end()) return value;
-  const auto &text = found->second;
-  std::from_chars(text.data(), text.data() + text.size(), value);
+  constexpr const char *key = "spline_bound";
+  const auto text = metadata.count(key) ? metadata.at(key) : "";
+  double value = -1.0;
+  const auto [end, fault] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (fault != std::errc() || end != text.data() + text.size() || !(value >= 0.0 && value < 1e3))
+    throw ModelError(std::string("its ") + key + " is '" + text +
+                     "', expected a number from 0 to 1000; " + kRedeploy);
   return value;
 }
 
@@ -46,7 +49,7 @@ OpenedNetwork open_native(const std::string &path, const std::string &radial)
   std::ostringstream line;
   line << "native (" << native::kernels_name();
   if (splines) {
-    opened.tolerance = number_of(opened.metadata, "spline_bound");
+    opened.tolerance = spline_bound(opened.metadata);
     line << ", splines of " << description.knots << " knots: forces within " << opened.tolerance
          << " eV/A of the network's";
   } else {

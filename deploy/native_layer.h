@@ -14,8 +14,7 @@ namespace tempermd::native {
 
 // The edges of a graph as the kernels need them.
 template <typename T> struct EdgeTables {
-  int64_t n_edges = 0;
-  int n_harmonics = 0;                       // padded
+  int n_harmonics = 0;
   std::vector<int64_t> first_edge;           // (centres + 1,) edges of each centre
   std::vector<int64_t> first_incoming;       // (nodes + 1,)
   std::vector<int64_t> incoming;             // (E,) edges by their neighbor, ascending for each

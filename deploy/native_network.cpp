@@ -76,6 +76,7 @@ template <typename T> class NativeNetwork : public Network {
     backward(graph);
     edge_gradients(graph, found);
     count_operations(graph);
+    exchange_ = nullptr;
     return found;
   }
 
@@ -116,7 +117,6 @@ template <typename T> class NativeNetwork : public Network {
   void measure(const Graph &graph)
   {
     const int64_t n = graph.n_edges();
-    edges_.n_edges = n;
     edges_.n_harmonics = n_harmonics(l_max_);
     edges_.harmonics.resize(n * edges_.n_harmonics);
     edges_.blend.resize(n * 8);

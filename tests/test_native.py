@@ -9,8 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ase import Atoms
+from ase.io import write
 
-from pair_style_cases import forces_of, stress_of, triclinic
+from pair_style_cases import elements_of, forces_of, stress_of, triclinic
+from tempermd import lmp
 from test_layers import SHAPES, TYPES, eager
 
 ALL = SHAPES | {"plain": {}}
@@ -86,18 +88,43 @@ def test_splines_stay_within_the_printed_bound(
 
 
 def test_a_single_precision_model_is_rounded_like_torch(start, deployed):
-    """Splines aside, both engines are as far from double precision."""
-    shape = SHAPES["l_max 2 with parity"]
-    atoms = structure(shape)
-    exact = evaluated_by_nequip(shape | {"model_dtype": "float32"}, atoms).get_forces()
-    off = {}
-    for engine in ("native radial network", "torch"):
-        style = f"nequip engine {engine}"
-        instance = start(atoms, deployed("l_max 2 with parity", "float32"), style=style)
-        instance.command("run 0")
-        off[engine] = np.abs(forces_of(instance) - exact).max()
-    assert off["native radial network"] < 1e-6
-    assert off["torch"] < 1e-6
+    """Splines aside, the forces are those of nequip in single precision but for rounding."""
+    shape = SHAPES["l_max 2 with parity"] | {"model_dtype": "float32"}
+    atoms = evaluated_by_nequip(shape, structure(shape))
+    path = deployed("l_max 2 with parity", "float32")
+    instance = start(atoms, path, style="nequip engine native radial network")
+    instance.command("run 0")
+    assert forces_of(instance) == pytest.approx(atoms.get_forces(), abs=1e-6)
+
+
+KERNEL_INPUT = """
+units metal
+read_data {data}
+pair_style nequip engine native radial network
+pair_coeff * * {model} {elements}
+dump 1 all custom 1 end.dump id fx fy fz
+dump_modify 1 sort id format float %.17g
+run 0
+"""
+
+
+@pytest.mark.parametrize("kind", ["baseline", "x86-64-v3", "x86-64-v4"])
+@pytest.mark.parametrize("name", ["l_max 3", "channels of each irrep", "two types, parity"])
+def test_kernels_of_every_kind_of_processor(kind: str, name: str, deployed, tmp_path: Path):
+    """A newer processor runs the older kinds when told to; this one may not have the newest."""
+    atoms = evaluated_by_nequip(SHAPES[name], structure(SHAPES[name]))
+    elements = elements_of(atoms)
+    data = tmp_path / "structure.data"
+    write(data, atoms, format="lammps-data", specorder=list(elements), masses=True)
+    text = KERNEL_INPUT.format(data=data, model=deployed(name), elements=" ".join(elements))
+    (tmp_path / "in.kernels").write_text(text)
+    environment = {"TEMPERMD_KERNELS": kind.removeprefix("x86-64-")}
+    result = lmp.run_process(["-in", "in.kernels"], tmp_path, env=environment)
+    assert result.exit_code == 0, result.stdout_tail
+    if f"native ({kind}," not in (tmp_path / "log.lammps").read_text():
+        pytest.skip(f"this processor runs no {kind}")
+    forces = np.loadtxt(tmp_path / "end.dump", skiprows=9)[:, 1:]
+    assert forces == pytest.approx(atoms.get_forces(), abs=1e-9)
 
 
 @pytest.mark.parametrize("threads", [2, 3])
@@ -149,11 +176,11 @@ def test_a_file_without_a_network_in_numbers(start, tmp_path: Path):
         start(triclinic(), path, style="nequip engine native")
 
 
-def rewritten(path: Path, target: Path, text: str) -> Path:
-    """Copy a model file, with another description of its network; all records stay stored."""
+def rewritten(path: Path, target: Path, changed: dict[str, str]) -> Path:
+    """Copy a model file, with other text in some records; all records stay stored."""
     with zipfile.ZipFile(path) as old, zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as new:
         for name in old.namelist():
-            new.writestr(name, text if name == RECORD else old.read(name))
+            new.writestr(name, changed.get(name, old.read(name)))
     return target
 
 
@@ -202,7 +229,7 @@ def test_a_description_that_lies_is_refused(lie: str, start, deployed, tmp_path:
     path = deployed("plain")
     text = description(path)
     assert change(text) != text
-    wrong = rewritten(path, tmp_path / "wrong.nequip.pth", change(text))
+    wrong = rewritten(path, tmp_path / "wrong.nequip.pth", {RECORD: change(text)})
     with pytest.raises(Exception, match=sentence):
         start(structure({}), wrong, style="nequip engine native")
 
@@ -231,21 +258,38 @@ def test_couplings_of_all_l_follow_the_rule_of_the_kernels():
             assert couples((l1, l2, l3), (i, j, k))
 
 
-def test_energy_is_conserved_as_with_torch(start, deployed):
-    """NVE with splines drifts no more than with TorchScript: splines are a potential, too."""
-    shape = SHAPES["deep networks"]
-    atoms = structure(shape)
-    drift = {}
-    for engine in ("native radial spline", "torch"):
-        path = deployed("deep networks", "float32")
-        instance = start(atoms, path, style=f"nequip engine {engine}")
-        instance.commands_list(
-            ["mass * 12.0", "velocity all create 300 5", "timestep 0.0005", "fix 1 all nve"]
-        )
-        instance.command("thermo_style custom step etotal")
-        instance.command("run 0")
-        before = instance.get_thermo("etotal")
-        instance.command("run 400")
-        drift[engine] = abs(instance.get_thermo("etotal") - before) / len(atoms)
-    assert drift["native radial spline"] < 2e-5
-    assert drift["torch"] < 2e-5
+BOUND = "archive/extra/spline_bound"
+
+
+@pytest.mark.parametrize("bound", ["", "many", "nan", "inf", "-1", "1e9"])
+def test_a_bound_that_forgives_everything_is_refused(bound: str, start, deployed, tmp_path: Path):
+    wrong = rewritten(deployed("plain"), tmp_path / "wrong.nequip.pth", {BOUND: bound})
+    with pytest.raises(Exception, match="its spline_bound is"):
+        start(structure({}), wrong, style="nequip engine native radial spline")
+
+
+def test_forces_of_splines_are_gradients_of_their_energy(start, deployed, tmp_path: Path):
+    """By central differences, with so few knots that the network has other forces."""
+    text = re.sub(r"knots \d+", "knots 16", description(deployed("plain")))
+    coarse = rewritten(
+        deployed("plain"), tmp_path / "coarse.nequip.pth", {RECORD: text, BOUND: "99"}
+    )
+    atoms = evaluated_by_nequip({}, structure({}))
+    instance = start(atoms, coarse, style="nequip engine native radial spline")
+    instance.command("run 0")
+    forces = forces_of(instance)
+    off = np.abs(forces - atoms.get_forces())
+    step_A = 1e-4
+    for place in np.argsort(off, axis=None)[-3:]:
+        atom, axis = np.unravel_index(place, off.shape)
+        assert off[atom, axis] > 1e-4, "too near to the network to show anything"
+        instance.command(f"group one id {atom + 1}")
+        energies = []
+        for move in (step_A, -2 * step_A):
+            moved = " ".join(str(move if one == axis else 0.0) for one in range(3))
+            instance.commands_list([f"displace_atoms one move {moved}", "run 0"])
+            energies.append(instance.get_thermo("pe"))
+        back = " ".join(str(step_A if one == axis else 0.0) for one in range(3))
+        instance.commands_list([f"displace_atoms one move {back}", "group one delete"])
+        slope = (energies[0] - energies[1]) / (2 * step_A)
+        assert -slope == pytest.approx(forces[atom, axis], abs=1e-6)

@@ -108,7 +108,10 @@ def deploy_model(
     graphs = [build_graph(atoms, type_names, cutoff_A) for atoms in structures]
     described["test_configuration"] = format_configuration(graphs[0], references[0], tolerance)
 
-    network, native, splines = _network(model, type_names, cutoff_A, described)
+    network = _network(model, type_names, described)
+    native, splines = "", "AOTInductor: not for the native engine"
+    if file_format == "torchscript":
+        native, splines = _description(model, network, described)
     with atomic_write(output) as temporary:
         if file_format == "aotinductor":
             write_aotinductor(network, described, temporary, device, graphs)
@@ -141,35 +144,47 @@ def deploy_model(
 
 
 def _network(
-    model: torch.nn.Module, type_names: list[str], cutoff_A: float, described: dict[str, str]
-) -> tuple[torch.nn.Module, str, str]:
-    """Return the energy-only network to write, its description for the native engine, and a remark.
-
-    Adds to ``described`` whether it is laid out by layers, and what its splines are worth. The
-    description is empty where the network has parts that the native engine does not know.
-    """
+    model: torch.nn.Module, type_names: list[str], described: dict[str, str]
+) -> torch.nn.Module:
+    """Return the energy-only network to write; add to ``described`` if it is laid out by layers."""
     from nequip.model.modify_utils import modify
 
     from tempermd.deploy.blocks import NotLayeredError
-    from tempermd.deploy.description import describe_network
-    from tempermd.deploy.layers import layered, network_of
-    from tempermd.deploy.splines import choose_knots
+    from tempermd.deploy.layers import layered
 
     energy_only = modify(model, [{"modifier": "disable_ForceStressOutput"}]).to("cpu")
-    described["tempermd_layered"] = "0"
     try:
-        layers = layered(energy_only, type_names)
-        described["tempermd_layered"] = "1"
-        dtype = described["model_dtype"]
-        knots, difference, bound = choose_knots(layers, type_names, cutoff_A, dtype)
-        text = describe_network(network_of(energy_only), layers, dtype, knots)
+        network, described["tempermd_layered"] = layered(energy_only, type_names), "1"
+    except NotLayeredError:
+        network, described["tempermd_layered"] = energy_only, "0"
+    return network
+
+
+def _description(
+    model: torch.nn.Module, network: torch.nn.Module, described: dict[str, str]
+) -> tuple[str, str]:
+    """Return the network in words and numbers for the native engine, and what to say of it.
+
+    The text is empty where the network has parts that this engine does not know. Adds to
+    ``described`` what the splines are worth.
+    """
+    from tempermd.deploy.blocks import NotLayeredError
+    from tempermd.deploy.description import describe_network
+    from tempermd.deploy.layers import network_of
+    from tempermd.deploy.splines import choose_knots
+
+    dtype, cutoff_A = described["model_dtype"], float(described["r_max"])
+    if described["tempermd_layered"] == "0":
+        return "", "not for the native engine: the network has parts that it does not know"
+    try:
+        type_names = described["type_names"].split()
+        knots, difference, bound = choose_knots(network, type_names, cutoff_A, dtype)
+        text = describe_network(network_of(model), network, dtype, knots)
     except NotLayeredError as error:
-        layered_only = layers if described["tempermd_layered"] == "1" else energy_only
-        return layered_only, "", f"not for the native engine: {error}"
+        return "", f"not for the native engine: {error}"
     described["spline_difference"] = f"{difference:.3g}"
     described["spline_bound"] = f"{bound:.3g}"
-    remark = f"splines of {knots} knots off by {difference:.2g} eV/Å, bound {bound:.2g}"
-    return layers, text, remark
+    return text, f"splines of {knots} knots off by {difference:.2g} eV/Å, bound {bound:.2g}"
 
 
 def _describe(model: torch.nn.Module, device: str, checkpoint_sha256: str) -> dict[str, str]:

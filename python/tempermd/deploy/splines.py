@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from copy import deepcopy
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -24,7 +24,7 @@ BOUNDS_EV_A = {"float32": 1e-4, "float64": 1e-6}
 # on the structures looked at they must be that much closer, since others may be worse
 MARGIN = 5.0
 
-KNOTS = [128 * 2**power for power in range(9)]
+KNOTS = [256 * 2**power for power in range(8)]
 
 # forces follow from slopes, whose error falls with the third power of the distance of knots
 ORDER = 3
@@ -48,19 +48,19 @@ def choose_knots(
     exact = [predict(layers, graph).forces_eV_A for graph in graphs]
     largest = max(float(np.abs(one).max()) for one in exact)
     bound = BOUNDS_EV_A[dtype] * max(1.0, largest / ORDINARY_FORCE_EV_A)
-    number = 1
-    while number < len(KNOTS):
-        knots = KNOTS[number]
-        splined = splined_model(layers, knots)
+    number = 0
+    while True:
+        splined = splined_model(layers, KNOTS[number])
         found = max(
             float(np.abs(predict(splined, graph).forces_eV_A - forces).max())
             for graph, forces in zip(graphs, exact, strict=True)
         )
         if found <= bound / MARGIN:
-            return knots, found, bound
-        halvings = math.log2(found * MARGIN / bound) / ORDER if np.isfinite(found) else 1.0
-        number += max(1, math.floor(halvings))
-    raise NotLayeredError(f"splines of {KNOTS[-1]} knots are off by {found:.2g} eV/Å")
+            return KNOTS[number], found, bound
+        if number == len(KNOTS) - 1 or not np.isfinite(found):
+            raise NotLayeredError(f"splines of {KNOTS[number]} knots are off by {found:.2g} eV/Å")
+        halvings = math.floor(math.log2(found * MARGIN / bound) / ORDER)
+        number = min(number + max(1, halvings), len(KNOTS) - 1)
 
 
 def _in_double(layers: LayeredNequip) -> LayeredNequip:
@@ -81,61 +81,62 @@ def _structures(type_names: list[str]) -> list[Atoms]:
     return scaled
 
 
-def splined_model(layers: LayeredNequip, knots: int) -> torch.nn.Module:
-    """Return a model like ``layers``, whose radial weights come from splines with these knots."""
+def splined_model(layers: LayeredNequip, knots: int) -> LayeredNequip:
+    """Return a copy of a model in double precision with splines for its radial networks.
+
+    Its edges hand on the distance over the cutoff (E, 1) in place of the radial basis.
+    """
     import torch
 
-    class SplinedModel(torch.nn.Module):
-        """Edge vectors and types in, energies of atoms out."""
-
-        def __init__(self) -> None:
-            super().__init__()
-            x = torch.linspace(0.0, 1.0, knots + 1, dtype=torch.float64).unsqueeze(1)
-            self.tables = []
-            for layer in layers.layers:
-                values, slopes = torch.autograd.functional.jvp(
-                    lambda at, layer=layer: layer.radial(_basis(layers, at)), x, torch.ones_like(x)
-                )
-                self.tables.append((values.detach(), (slopes / knots).detach()))
-
-        def forward(self, data: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-            edge_index, types = data["edge_index"], data["atom_types"].view(-1)
-            edge_types = types.index_select(0, edge_index.reshape(-1)).view(2, -1)
-            harmonics, _ = layers.embed(data["edge_vectors"], edge_types)
-            x = _scaled_distances(layers, data["edge_vectors"], edge_types)
-            features, mixing = layers.start(types)
-            for layer, table in zip(layers.layers, self.tables, strict=True):
-                weights = _hermite(table, x, knots)
-                sources = layer.sources(features, types).index_select(0, edge_index[1])
-                messages = layer.product(sources, harmonics, weights)
-                sums = messages.new_zeros(len(types), layer.n_messages)
-                sums = sums.index_add(0, edge_index[0], messages)
-                features = layer.update(features, sums, mixing)
-            return {"atomic_energy": layers.energies(features, types)}
-
-    return SplinedModel()
+    splined = deepcopy(layers)
+    splined.edges = _distances(layers.edges)
+    x = torch.linspace(0.0, 1.0, knots + 1, dtype=torch.float64).unsqueeze(1)
+    for layer in splined.layers:
+        network = layer.radial_network
+        values, slopes = torch.autograd.functional.jvp(
+            lambda at, network=network: network(_basis(layers.edges, at)), x, torch.ones_like(x)
+        )
+        layer.radial_network = _spline(values.detach(), (slopes / knots).detach())
+    return splined
 
 
-def _scaled_distances(
-    layers: LayeredNequip, vectors: torch.Tensor, edge_types: torch.Tensor
-) -> torch.Tensor:
-    norm = layers.edges.edge_norm
-    data = {"edge_vectors": vectors, layers.edges.edge_type_field: edge_types}
-    return norm(data)[norm.norm_length_field]  # (E, 1)
+def _basis(edges: Any, x: torch.Tensor) -> torch.Tensor:
+    encoded = edges.bessel_encode({edges.edge_norm.norm_length_field: x})
+    return edges.factor(encoded)["edge_embedding"]
 
 
-def _basis(layers: LayeredNequip, x: torch.Tensor) -> torch.Tensor:
-    encode, factor = layers.edges.bessel_encode, layers.edges.factor
-    return factor(encode({layers.edges.edge_norm.norm_length_field: x}))["edge_embedding"]
+def _distances(edges: Any) -> torch.nn.Module:
+    import torch
+
+    class Distances(torch.nn.Module):
+        """Harmonics and distances over the cutoff, from edge vectors and types."""
+
+        def forward(
+            self, vectors: torch.Tensor, types: torch.Tensor
+        ) -> tuple[torch.Tensor, torch.Tensor]:
+            data = {"edge_vectors": vectors, edges.edge_type_field: types}
+            data = edges.edge_norm(edges.spharm(data))
+            return data["edge_attrs"], data[edges.edge_norm.norm_length_field]
+
+    return Distances()
 
 
-def _hermite(table: tuple[torch.Tensor, torch.Tensor], x: torch.Tensor, knots: int) -> torch.Tensor:
-    values, slopes = table
-    knot = (x * knots).detach().floor().long().clamp(0, knots - 1).squeeze(1)
-    t = x * knots - knot.unsqueeze(1)
-    return (x < 1.0) * (
-        (1 + 2 * t) * (1 - t) ** 2 * values[knot]
-        + t * (1 - t) ** 2 * slopes[knot]
-        + t**2 * (3 - 2 * t) * values[knot + 1]
-        + t**2 * (t - 1) * slopes[knot + 1]
-    )
+def _spline(values: torch.Tensor, slopes: torch.Tensor) -> torch.nn.Module:
+    """Return the spline through values and slopes (knots + 1, weights) on even knots in [0, 1]."""
+    import torch
+
+    class Spline(torch.nn.Module):
+        """Weights (E, weights) of distances over the cutoff (E, 1); zero from the cutoff on."""
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            position = x * (len(values) - 1)
+            knot = position.detach().floor().long().clamp(0, len(values) - 2).squeeze(1)
+            t = position - knot.unsqueeze(1)
+            return (x < 1.0) * (
+                (1 + 2 * t) * (1 - t) ** 2 * values[knot]
+                + t * (1 - t) ** 2 * slopes[knot]
+                + t**2 * (3 - 2 * t) * values[knot + 1]
+                + t**2 * (t - 1) * slopes[knot + 1]
+            )
+
+    return Spline()
