@@ -13,6 +13,7 @@ from tempermd import doctor
 from tempermd.doctor import cluster, probe
 from tempermd.engine import EngineProfile
 from tempermd.engine import slurm as commands
+from test_engine_slurm import wait_for
 
 ARRAY = EngineProfile(kind="slurm_array", partition="debug")
 PARSL = EngineProfile(
@@ -47,7 +48,8 @@ def test_a_good_cluster(slurm: SlurmNode, profile: EngineProfile, tmp_path: Path
     left = next(finding.detail for finding in findings if finding.subject == "time left")
     assert left.endswith(" of 300 s")
     assert list(tmp_path.iterdir()) == []
-    assert commands.named("tempermd") == commands.named("parsl") == []
+    # a cancelled pilot is listed until its processes have ended
+    wait_for(lambda: commands.named("tempermd") == commands.named("parsl") == [])
 
 
 @pytest.mark.slurm
