@@ -14,7 +14,7 @@ from made_trajectories import STEPS_PER_FRAME, dump_text, frame_of, log_text, tu
 from tempermd import lmp, md
 from tempermd.events import analyse_run, analyse_trajectory, read_thresholds
 from tempermd.events.limits import DEFAULT_FILE
-from tempermd.events.snapshot import close_pairs, gap_between
+from tempermd.events.snapshot import Snapshots, close_pairs, gap_between
 from tempermd.events.stops import stop_events
 from tempermd.events.thermostat import line_through, target_band
 from tempermd.md import Stage
@@ -82,6 +82,27 @@ def test_close_pairs_are_those_of_ase(lengths, angles, n_atoms, pbc) -> None:
     found = {(i, j): d for i, j, d in zip(pairs.first, pairs.second, pairs.distance, strict=True)}
     assert found.keys() == expected.keys()
     assert all(found[pair] == pytest.approx(expected[pair], abs=1e-9) for pair in found)
+
+
+def test_frames_share_a_network_while_bonds_stay_and_no_longer() -> None:
+    atoms = tube_atoms()
+    middle = atoms.positions.mean(axis=0)
+    snapshots = Snapshots(read_thresholds(None).bond, 1.1)
+    networks = []
+    for number in range(6):  # all atoms go farther than any skin: drift, and a turn by 40 degrees
+        atoms.rotate(40, "z", center=middle)
+        atoms.positions += [0.3, 0.2, 0.9]
+        networks.append(snapshots.take(frame_of(atoms, number), 0.1 * number).network)
+    assert all(one is networks[0] for one in networks)
+    atoms.positions[ATOM] += 4 * outward(atoms, ATOM)
+    torn = snapshots.take(frame_of(atoms, 6), 0.6).network
+    assert np.flatnonzero(torn.coordination != networks[0].coordination).size == 4
+    assert torn.coordination[ATOM] == 0
+    atoms.positions[ATOM] -= 4 * outward(atoms, ATOM)
+    del atoms[[0]]
+    fewer = snapshots.take(frame_of(atoms, 7), 0.7).network
+    assert fewer.n_atoms == 127
+    assert len(fewer.first) == len(networks[0].first) - 3
 
 
 def test_gap_between_groups_is_that_of_ase() -> None:

@@ -67,6 +67,8 @@ class HotAtom:
         self._elements = elements or {}
         self.hottest_kT = np.nan
         self._spikes = Spikes(limits.pause_ps)
+        self._masses_of: np.ndarray | None = None
+        self._masses: np.ndarray | float = 0.0
 
     def update(self, shot: Snapshot) -> None:
         """Look at one frame."""
@@ -82,7 +84,13 @@ class HotAtom:
         self._spikes.update(found, shot.time_ps, frame.step)
 
     def _mass(self, frame: Frame) -> np.ndarray | float:
-        """Return masses in g/mol, by element, by type, or carbon's."""
+        """Return masses in g/mol, by element, by type, or carbon's; frames share their arrays."""
+        labels = frame.types if frame.elements is None else frame.elements
+        if labels is None or labels is not self._masses_of:
+            self._masses, self._masses_of = self._masses_by(frame), labels
+        return self._masses
+
+    def _masses_by(self, frame: Frame) -> np.ndarray | float:
         from ase.data import atomic_masses, atomic_numbers
 
         symbols = frame.elements

@@ -164,20 +164,24 @@ class Snapshots:
             self._list = PairList(frame, self._cutoff_A)
             pairs = self._list.reference
             self._bonded = np.isin(pair_keys(self._ids, pairs), keys, assume_unique=True)
-            self._network = None
         bonded = (pairs.distance <= self._limits.made_A) | (
             self._bonded & (pairs.distance < self._limits.broken_A)
         )
-        if self._network is None or not np.array_equal(bonded, self._bonded):
-            first, second = pairs.first[bonded], pairs.second[bonded]
-            self._network = Network(first, second, len(frame.ids))
         self._bonded = bonded
+        self._network = self._network_of(pairs.first[bonded], pairs.second[bonded])
         return Snapshot(frame, time_ps, self._rows, pairs, bonded, self._network)
+
+    def _network_of(self, first: np.ndarray, second: np.ndarray) -> Network:
+        """Return the network of the frame before where the bonds are the same."""
+        new, old = Network(first, second, len(self._ids)), self._network
+        if old is None or not np.array_equal(old.first, first):
+            return new
+        return old if np.array_equal(old.second, second) else new
 
     def _take_ids(self, ids: np.ndarray) -> None:
         """Go on with other atoms: bonds are remembered by ids."""
         self._keys = self._bonded_keys()
-        self._list = None
+        self._list = self._network = None
         self._ids, self._rows = ids, _rows_in(self._first_ids, ids)
 
     def _bonded_keys(self) -> np.ndarray:
@@ -201,15 +205,16 @@ class PairList:
         self._frame = frame
         self._inverse = np.linalg.inv(frame.cell)
         self._fractional = (frame.positions - frame.origin) @ self._inverse
-        self.reference = close_pairs(frame, cutoff_A + SKIN_A)
         heights = 1 / np.linalg.norm(self._inverse, axis=0)
-        # in a small cell another image may come nearer than the one in the list
-        self._reusable = bool(np.all(heights[frame.pbc] > 2 * (cutoff_A + SKIN_A)))
+        # beyond half a height another image may come nearer than the one in the list
+        room_A = 0.5 * heights[frame.pbc].min(initial=np.inf) - cutoff_A
+        self._skin_A = float(np.clip(0.999 * room_A, 0.0, SKIN_A))
+        self.reference = close_pairs(frame, cutoff_A + self._skin_A)
         self._vectors = self.reference.vector @ self._inverse
 
     def pairs(self, frame: Frame) -> Pairs | None:
         """Return the pairs as they are in a later frame, or None where some may be missing."""
-        if not self._reusable or not np.array_equal(frame.pbc, self._frame.pbc):
+        if not self._skin_A or not np.array_equal(frame.pbc, self._frame.pbc):
             return None
         inverse, strain = self._inverse, 0.0
         if not np.array_equal(frame.cell, self._frame.cell):
@@ -218,8 +223,9 @@ class PairList:
         moved = (frame.positions - frame.origin) @ inverse - self._fractional
         moved -= np.where(frame.pbc, np.rint(moved), 0.0)
         moved_A = moved @ frame.cell
+        moved_A -= moved_A.mean(axis=0)  # what all do together keeps their distances
         farthest_A = np.sqrt(np.einsum("ij,ij->i", moved_A, moved_A).max(initial=0.0))
-        if self._cutoff_A * strain + 2 * farthest_A * (1 + strain) > SKIN_A:
+        if self._cutoff_A * strain + 2 * farthest_A * (1 + strain) > self._skin_A:
             return None
         first, second = self.reference.first, self.reference.second
         vector = self._vectors @ frame.cell if strain else self.reference.vector
@@ -271,20 +277,23 @@ def close_pairs(frame: Frame, cutoff_A: float) -> Pairs:
     n_atoms = len(frame.ids)
     points, parents = _with_images(frame, cutoff_A)
     found = cKDTree(points).query_pairs(cutoff_A, output_type="ndarray")  # (k, 2), i < j
-    found = found[found[:, 0] < n_atoms]  # at least one of the two stands in the cell
-    ends = parents[found]  # (k, 2)
-    found = found[ends[:, 0] != ends[:, 1]]  # an atom is no neighbor of its own image
-    ends = parents[found]
-    vector = points[found[:, 1]] - points[found[:, 0]]
-    vector[ends[:, 0] > ends[:, 1]] *= -1
-    ends = np.sort(ends, axis=1)
-    distance = np.linalg.norm(vector, axis=1)
-    nearest_first = np.lexsort((distance, ends[:, 1], ends[:, 0]))
-    ends = ends[nearest_first]
-    new = np.ones(len(ends), dtype=bool)
-    new[1:] = np.any(ends[1:] != ends[:-1], axis=1)
-    kept = nearest_first[new]
-    return Pairs(ends[new, 0], ends[new, 1], distance[kept], vector[kept])
+    here, there = found[:, 0], found[:, 1]
+    first, second = parents.take(here), parents.take(there)
+    # through a face each pair is found twice, from either end; an atom is no neighbor of its image
+    once = (here < n_atoms) & (first < second)
+    here, there, first, second = here[once], there[once], first[once], second[once]
+    keys = first * n_atoms + second
+    order = np.argsort(keys)
+    vector = points.take(there[order], axis=0) - points.take(here[order], axis=0)
+    distance = np.sqrt(np.einsum("ij,ij->i", vector, vector))
+    keys = keys[order]
+    if np.any(keys[1:] == keys[:-1]):  # several images of one atom, in a small cell
+        nearest_first = np.lexsort((distance, keys))
+        new = np.ones(len(keys), dtype=bool)
+        new[1:] = keys[1:] != keys[:-1]  # keys are in order already
+        kept = nearest_first[new]
+        return Pairs(first[order[new]], second[order[new]], distance[kept], vector[kept])
+    return Pairs(first[order], second[order], distance, vector)
 
 
 def _with_images(frame: Frame, cutoff_A: float) -> tuple[np.ndarray, np.ndarray]:
@@ -292,7 +301,8 @@ def _with_images(frame: Frame, cutoff_A: float) -> tuple[np.ndarray, np.ndarray]
     inverse = np.linalg.inv(frame.cell)
     fractional = (frame.positions - frame.origin) @ inverse
     fractional -= np.where(frame.pbc, np.floor(fractional), 0.0)
-    margin = cutoff_A * np.linalg.norm(inverse, axis=0)  # cutoff over the cell's heights
+    # cutoff over the cell's heights, and a hair more: pairs are wanted from either end
+    margin = cutoff_A * np.linalg.norm(inverse, axis=0) * (1 + 1e-9)
     reach = np.where(frame.pbc, np.ceil(margin), 0).astype(int)
     points, parents = fractional, np.arange(len(fractional))
     for axis in range(3):  # one axis after the other gives edges and corners too
