@@ -85,6 +85,30 @@ def test_results_failures_and_deaths_are_as_here(tmp_path: Path) -> None:
     assert not (tmp_path / "s").exists()  # no job was lost: nobody will ask for its logs
 
 
+def large(number: int) -> tuple[int, bytes]:
+    """Return more than a pipe holds: it takes a while until the last byte is read."""
+    return os.getpid(), bytes(8_000_000)
+
+
+def test_killed_workers_take_no_lock_with_them(tmp_path: Path) -> None:
+    """Neither while a result of theirs is on its way, nor while they wait for a task."""
+    crew = engine.open_crew(LOCAL, scratch=tmp_path)
+    try:
+        futures = []
+        for name in "abcd":
+            futures.append(crew.submit(large, 1))
+            futures.append(crew.submit(act, (str(tmp_path), f"{name} once")))
+        outcomes = [future.result(timeout=120) for future in futures]
+        assert [len(outcome.value[1]) for outcome in outcomes[::2]] == [8_000_000] * 4
+        assert [outcome.value for outcome in outcomes[1::2]] == ["A", "B", "C", "D"]
+        (idle, _) = crew.submit(large, 1).result(timeout=60).value
+        os.kill(idle, signal.SIGKILL)
+        futures = [crew.submit(act, (str(tmp_path), name)) for name in "efgh"]
+        assert [future.result(timeout=60).value for future in futures] == ["E", "F", "G", "H"]
+    finally:
+        crew.stop()
+
+
 def prepare(value: int) -> None:
     os.environ["PREPARED"] = str(value + int(os.environ.get("PREPARED", 0)))
 

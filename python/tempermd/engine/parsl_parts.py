@@ -25,7 +25,7 @@ STRATEGY_S, ASK_SCHEDULER_S = 2, 15
 LOST_BLOCKS = 3
 """So many blocks in a row that ended without a word from a worker: none will do better."""
 COMMAND_S = 30
-POOL = "parsl.executors.high_throughput.process_worker_pool"
+POOL = "tempermd.engine.worker_pool"
 
 
 def slots_of(profile: EngineProfile) -> int:
