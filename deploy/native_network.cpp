@@ -12,6 +12,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <exception>
 #if defined(_OPENMP)
 #include <omp.h>
 #endif
@@ -89,10 +90,12 @@ template <typename T> class NativeNetwork : public Network {
           layers_[k].operations_per_atom() * graph.n_nodes(level(k));
   }
 
-  // Calls work(first, count, scratch) for blocks of n atoms, on all threads.
+  // Calls work(first, count, scratch) for blocks of n atoms, on all threads. What a thread throws
+  // must not leave the loop: it is thrown again after it.
   template <typename Work> void blocks(int64_t n, Work work)
   {
     const int n_threads = static_cast<int>(scratch_.size());
+    std::exception_ptr fault;
 #pragma omp parallel num_threads(n_threads) if (n_threads > 1)
     {
 #if defined(_OPENMP)
@@ -101,9 +104,16 @@ template <typename T> class NativeNetwork : public Network {
       auto &scratch = scratch_[0];
 #endif
 #pragma omp for schedule(dynamic)
-      for (int64_t first = 0; first < n; first += kBlock)
-        work(first, static_cast<int>(std::min(kBlock, n - first)), scratch);
+      for (int64_t first = 0; first < n; first += kBlock) {
+        try {
+          work(first, static_cast<int>(std::min(kBlock, n - first)), scratch);
+        } catch (...) {
+#pragma omp critical(tempermd_fault)
+          if (!fault) fault = std::current_exception();
+        }
+      }
     }
+    if (fault) std::rethrow_exception(fault);
   }
 
   // With an exchange every layer is evaluated for this rank's own atoms only.

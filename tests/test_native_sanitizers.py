@@ -1,4 +1,5 @@
-"""The native engine alone under the compiler's sanitizers, on whole and on damaged model files.
+"""The native engine under the sanitizers: alone, on whole and damaged model files, and in the pair
+style under LAMMPS.
 
 It takes minutes to compile, so that it is a step of its own: ``make test-sanitizers``.
 """
@@ -8,13 +9,19 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from tempermd import lmp as lmp_room
+from test_build import tool
 from test_layers import SHAPES, eager
+from test_pair_style import elements_of
+from test_pair_style_mpi import NVE_INPUT, SYSTEMS, WAYS, model_of, write_data
 
-DEPLOY = Path(__file__).parents[1] / "deploy"
+TREE = Path(__file__).parents[1]
+DEPLOY = TREE / "deploy"
 
 ENGINE_SOURCES = (
     "block_maps",
@@ -66,3 +73,61 @@ def test_sanitizers_find_nothing_even_in_damaged_files(tmp_path: Path):
     opened, refused = (int(word) for word in re.findall(r"\d+", done.stdout))
     assert opened > 0
     assert refused > 0
+
+
+@pytest.fixture(scope="module")
+def plugin(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the plugin, compiled without torch and with the sanitizer for addresses."""
+    build = tmp_path_factory.mktemp("build")
+    ninja = tool("ninja")
+    configured = [tool("cmake"), "-G", "Ninja", f"-DCMAKE_MAKE_PROGRAM={ninja}", "-S", TREE]
+    configured += ["-B", build, f"-DPython_EXECUTABLE={sys.executable}", "-DTEMPERMD_TORCH=OFF"]
+    configured += ["-DCMAKE_BUILD_TYPE=None", "-DTEMPERMD_BASELINE=ON"]
+    configured.append("-DCMAKE_CXX_FLAGS=-O1 -g1 -fsanitize=address -fno-omit-frame-pointer")
+    for command in (configured, [ninja, "-C", build, "-j2"]):
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+    return build / "deploy" / "nequipplugin.so"
+
+
+@pytest.mark.sanitizers
+@pytest.mark.parametrize("n_ranks", [1, 2])
+def test_the_pair_style_leaves_its_arrays_alone(
+    n_ranks: int, plugin: Path, make_model, tmp_path: Path
+) -> None:
+    """Ghosts, features exchanged, lists kept and made anew, boxes of every kind."""
+    library = subprocess.run(
+        [tool("g++"), "-print-file-name=libasan.so"], capture_output=True, text=True, check=True
+    ).stdout.strip()
+    if not Path(library).is_absolute():
+        pytest.skip("needs the sanitizers' libraries")
+    script = f"plugin clear\nplugin load {plugin}\n"
+    for system, make in SYSTEMS.items():
+        atoms = make()
+        write_data(tmp_path, system, atoms)
+        for way in ("exchange", "extended"):
+            script += NVE_INPUT.format(
+                name=f"{system}-{way}",
+                way=WAYS[way],
+                newton="on" if way == "exchange" else "off",
+                grid=f"{n_ranks} 1 1",
+                system=system,
+                model=f"{make_model(**model_of(atoms))} {' '.join(elements_of(atoms))}",
+                every=5,
+                steps=10,
+            )
+    (tmp_path / "in.lmp").write_text(script)
+    # leaks are those of LAMMPS and MPI, too, which were compiled without
+    options = f"ASAN_OPTIONS=detect_leaks=0:verbosity=1:log_path={tmp_path / 'asan'}"
+    result = lmp_room.run_process(
+        ["-in", "in.lmp"],
+        tmp_path,
+        env={"OMP_NUM_THREADS": "2"},
+        timeout_s=300,
+        prefix=[*lmp_room.mpirun_command(n_ranks), "env", f"LD_PRELOAD={library}", options],
+    )
+    told = [path.read_text() for path in tmp_path.glob("asan.*")]
+    assert result.exit_code == 0, result.stdout_tail + "".join(told)
+    assert len(told) >= n_ranks, "the sanitizer was not there"
+    assert not any("ERROR" in text for text in told), "".join(told)
+    assert "Total wall time" in result.stdout_tail
