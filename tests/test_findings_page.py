@@ -97,6 +97,15 @@ def test_markdown_without_direct_says_so() -> None:
     assert "There is no arm direct to compare with." in text
 
 
+def test_markdown_says_which_source_could_not_be_compared() -> None:
+    rows = [row(NEP, 16, 1, 0.1, sources_not_compared={"nep": "no such file"})]
+    assert "Not compared with its label source: nep (no such file)." in markdown(study(rows))
+    rows = [row(NEP, 16, 1, 0.1, source_errors={"nep": errors(0.05, 11.0)})]
+    text = markdown(study([row(DIRECT, 16, 1, 0.2), *rows]))
+    assert "worse than direct, its own start or its label source" in text
+    assert "forces at n = 16 (up to 2.00 times its label source)" in text
+
+
 def test_cells() -> None:
     assert estimate_text(estimate([0.2, math.nan])) == "0.200, 1 diverged"
     assert estimate_text(estimate([math.nan])) == "all 1 diverged"

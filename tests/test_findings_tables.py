@@ -24,7 +24,7 @@ from study_cases import (
     study,
     whole_study,
 )
-from tempermd.findings.contrasts import START, contrasts, forgetting, negative_transfer
+from tempermd.findings.contrasts import SOURCE, START, contrasts, forgetting, negative_transfer
 from tempermd.findings.costs import ALL, costs
 from tempermd.findings.curves import diverged, factors, learning_curves
 from tempermd.findings.page import write_tables
@@ -122,6 +122,22 @@ def test_negative_transfer_is_found_where_it_was_put() -> None:
         (NEP.name, 10, "forces", START),
         (NEP.name, 20, "forces", START),
     }
+
+
+def test_worse_than_the_source_of_its_labels_is_negative_transfer() -> None:
+    source = {"tersoff": errors(0.2, 40.0)}
+    forces = {10: 0.3, 20: 0.1}  # energies are a hundred times as much
+    rows = [
+        row(TERSOFF, n, seed, force * (1 + 0.01 * seed), source_errors=source)
+        for n, force in forces.items()
+        for seed in SEEDS
+    ]
+    found = negative_transfer(study(rows))
+    (one,) = found
+    case = one.contrast
+    assert (case.n_train, case.quantity, case.against) == (10, "forces", SOURCE)
+    assert one.told_apart == "yes"
+    assert case.ratio.ratio == pytest.approx(1.5 * 1.03, rel=1e-3)
 
 
 def test_general_sets_of_different_bases_are_not_compared() -> None:

@@ -127,6 +127,30 @@ def test_errors_of_a_row_are_those_of_its_checkpoint(folder: Path) -> None:
     assert row.error("energy", "general") < general.energy_rmse_meV_per_atom
 
 
+def test_source_errors_are_those_of_what_labelled_the_base(folder: Path) -> None:
+    """Oracle: the source itself on the test file, its zero of energy the mean that is left."""
+    from tempermd.labels import SourceSpec, compute, open_source
+
+    plan, store = planned(folder)
+    frames = read(store.path(plan.files["layers"].test), ":")
+    calculator = open_source(SourceSpec(name="tersoff"))[1]
+    found = [compute(atoms, calculator).calc.results for atoms in frames]
+    forces = [one["forces"] - atoms.get_forces() for one, atoms in zip(found, frames, strict=True)]
+    energies = [
+        1000 * (one["energy"] - atoms.get_potential_energy()) / len(atoms)
+        for one, atoms in zip(found, frames, strict=True)
+    ]
+    for row in rows(folder):
+        if row.arm.base is None:
+            assert row.source_errors == {}
+            continue
+        ((name, errors),) = row.source_errors.items()
+        assert name == "tersoff"
+        expected = np.sqrt(np.mean(np.concatenate(forces) ** 2))
+        assert errors.force_rmse_eV_per_A == pytest.approx(expected, rel=1e-6)
+        assert errors.energy_rmse_meV_per_atom == pytest.approx(np.std(energies), rel=1e-6)
+
+
 def test_start_errors_are_those_of_a_model_fine_tuned_by_no_step(folder: Path) -> None:
     """Oracle: fine-tuning at a rate of nothing, which refits the reference energies."""
     plan, store = planned(folder)

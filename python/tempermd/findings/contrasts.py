@@ -22,6 +22,7 @@ from tempermd.findings.statistics import Estimate, Factor, Ratio, estimate, pair
 from tempermd.records import Spec
 
 START = "its own start"
+SOURCE = "its label source"
 
 
 class Contrast(Spec):
@@ -190,14 +191,31 @@ def _start_errors(rows: list[Row], n: int, error_set: str, quantity: Quantity) -
     return errors_by_size(starts, quantity, error_set).get(n, {})
 
 
+def _source_errors(rows: list[Row], n: int, quantity: Quantity) -> dict[int, float]:
+    """Return the errors of the base's label source on the test set, by the seeds at one n."""
+    sources = [
+        row.model_copy(update={"errors": {TEST: next(iter(row.source_errors.values()))}})
+        for row in rows
+        if row.n_train == n and row.source_errors
+    ]
+    return errors_by_size(sources, quantity).get(n, {})
+
+
+def rivals_text(study: Study, reference: str) -> str:
+    """Name what arms with a base are held against in this study."""
+    named = [reference] if reference in arms(study.rows) else []
+    named += [START] + ([SOURCE] if any(row.source_errors for row in study.rows) else [])
+    return " or ".join([*([", ".join(named[:-1])] if named[:-1] else []), named[-1]])
+
+
 def negative_transfer(study: Study, reference: str = REFERENCE) -> list[Negative]:
-    """Return where an arm with a base is worse than the reference, or than at its start."""
+    """Return where an arm with a base is worse than the reference, its start or its source."""
     based = {row.arm.name for row in study.rows if row.arm.base is not None}
     told: dict[str, Literal["yes", "no", "one seed"]] = {"worse": "yes", "one seed": "one seed"}
     return [
         Negative(contrast=one, told_apart=told.get(one.ratio.verdict, "no"))
         for target in targets(study)
-        for one in [*_with_reference(study, target, reference), *_with_start(study, target)]
+        for one in [*_with_reference(study, target, reference), *_with_own(study, target)]
         if one.arm in based and one.ratio.ratio > 1
     ]
 
@@ -209,15 +227,21 @@ def _with_reference(study: Study, target: str, reference: str) -> list[Contrast]
     ]
 
 
-def _with_start(study: Study, target: str) -> list[Contrast]:
+def _with_own(study: Study, target: str) -> list[Contrast]:
+    """Hold arms against what they come from: their start, and the source of its labels."""
     found = []
     for arm in arms(rows_of(study, target)):
         rows = rows_of(study, target, arm)
         for quantity in QUANTITIES:
             for n, errors in errors_by_size(rows, quantity).items():
-                ratio = paired_ratio(errors, _start_errors(rows, n, TEST, quantity))
-                if ratio is not None:
-                    found.append(_plain(target, n, quantity, arm, START, ratio))
+                others = {
+                    START: _start_errors(rows, n, TEST, quantity),
+                    SOURCE: _source_errors(rows, n, quantity),
+                }
+                for against, other in others.items():
+                    ratio = paired_ratio(errors, other)
+                    if ratio is not None:
+                        found.append(_plain(target, n, quantity, arm, against, ratio))
     return found
 
 

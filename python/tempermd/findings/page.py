@@ -6,7 +6,13 @@ from pathlib import Path
 
 from tempermd import pages
 from tempermd.findings import figures, page_tables
-from tempermd.findings.contrasts import Negative, forgetting, negative_transfer
+from tempermd.findings.contrasts import (
+    SOURCE,
+    Negative,
+    forgetting,
+    negative_transfer,
+    rivals_text,
+)
 from tempermd.findings.costs import costs
 from tempermd.findings.curves import (
     QUANTITIES,
@@ -95,6 +101,8 @@ def remarks(study: Study, reference: str) -> list[str]:
     found = [f"Diverged and in no mean: {'; '.join(lost)}."] if lost else []
     if any(row.arm.base is not None for row in study.rows):
         found.append(_negative_text(study, reference))
+    faults = {item for row in study.rows for item in row.sources_not_compared.items()}
+    found += [f"Not compared with {SOURCE}: {name} ({why})." for name, why in sorted(faults)]
     return found
 
 
@@ -102,7 +110,7 @@ def _negative_text(study: Study, reference: str) -> str:
     """Say where transfer does harm, the cases that are clear by name."""
     found = negative_transfer(study, reference)
     has_reference = reference in arms(study.rows)
-    against = f"{reference} or its own start" if has_reference else "its own start"
+    against = rivals_text(study, reference)
     absent = "" if has_reference else f" There is no arm {reference} to compare with."
     if not found:
         return f"Negative transfer: no arm with a base has a mean worse than {against}.{absent}"

@@ -13,12 +13,12 @@ from tempermd.findings.cells import (
     ratio_text,
 )
 from tempermd.findings.contrasts import (
-    START,
     Contrast,
     Forgotten,
     Negative,
     against_reference,
     contrasts,
+    rivals_text,
 )
 from tempermd.findings.costs import ArmCost
 from tempermd.findings.curves import (
@@ -292,7 +292,7 @@ def negative_table(study: Study, found: list[Negative], reference: str) -> Table
         for one in found
     ]
     head = ["target", "arm", "n", "of", "worse than", "ratio", "interval clear of 1"]
-    title = titled(study, f"Means worse than those of {reference} or of {START}")
+    title = titled(study, f"Means worse than those of {rivals_text(study, reference)}")
     return Table(title=title, head=head, rows=rows)
 
 

@@ -68,7 +68,9 @@ class Row(Spec):
     ``errors`` has the key ``test`` (structures of the target that no training or selection
     saw) and one for each further set it was judged on, such as ``general``. ``start_errors``
     are those of the model before its first step (the base with reference energies refitted),
-    by the same keys; empty for direct training.
+    by the same keys; empty for direct training. ``source_errors`` are those of what labelled the
+    base's structures, by its name, on the target's test set at the zero of energy that fits that
+    set best; ``sources_not_compared`` says why there are none.
     """
 
     target: str
@@ -82,6 +84,8 @@ class Row(Spec):
     val_force_rmse_eV_per_A: float
     errors: dict[str, Errors]
     start_errors: dict[str, Errors] = Field(default_factory=dict)
+    source_errors: dict[str, Errors] = Field(default_factory=dict)
+    sources_not_compared: dict[str, str] = Field(default_factory=dict)
     cost: Cost
     checkpoint_sha256: str
     fates: list[Fate] = Field(default_factory=list)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tempermd.findings.rows import Cost, Fate, Row
 from tempermd.records import read_record, sha256_file
@@ -30,7 +30,7 @@ def _is_finished(row: PlannedRow, store: Store) -> bool:
     needed = [row.trainings[row.chosen], *row.judges.values(), *row.start_judges.values()]
     needed += row.analyses
     needed += [row.student] if row.student is not None else []
-    needed += [row.start_fit] if row.start_fit is not None else []
+    needed += [one for one in (row.start_fit, row.source_judge) if one is not None]
     done = [store.done(stage) for stage in needed]
     return all(one is not None and "diverged" not in one.facts for one in done)
 
@@ -51,6 +51,7 @@ def _row(row: PlannedRow, store: Store) -> Row:
         val_force_rmse_eV_per_A=found.val.force_rmse_eV_per_A,
         errors=errors,
         start_errors=_start_errors(row, store),
+        **_source(row, store),
         cost=_cost(row, store),
         checkpoint_sha256=sha256_file(folder / "best.ckpt"),
         fates=[_fate(one) for stage in row.analyses for one in analyses_of(stage, store)],
@@ -80,6 +81,16 @@ def _start_errors(row: PlannedRow, store: Store) -> dict[str, Errors]:
         judged = _judged(stage, store)
         found[name] = realigned(judged, fit, indices) if name == "test" else realigned(judged)
     return found
+
+
+def _source(row: PlannedRow, store: Store) -> dict[str, dict[str, Any]]:
+    """Return the errors of the base's label source at the zero that favours it, or why not."""
+    if row.source_judge is None:
+        return {}
+    facts = store.done(row.source_judge).facts
+    if "not_compared" in facts:
+        return {"sources_not_compared": {facts["source"]: facts["not_compared"]}}
+    return {"source_errors": {facts["source"]: realigned(_judged(row.source_judge, store))}}
 
 
 def _cost(row: PlannedRow, store: Store) -> Cost:

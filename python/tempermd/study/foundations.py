@@ -24,7 +24,7 @@ class BaseModel:
     """A model to start from, and what a row needs to know of it.
 
     ``stages`` are its own trainings and labellings, for the cost; ``general`` is the file that
-    its pre-training held out, ``trained_on`` what it saw last.
+    its pre-training held out, ``trained_on`` what it saw last, ``source`` what labelled that.
     """
 
     checkpoint: Reference
@@ -33,6 +33,7 @@ class BaseModel:
     stages: tuple[Stage, ...] = ()
     general: Reference | None = None
     trained_on: Reference | None = None
+    source: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -153,6 +154,7 @@ class Foundations:
             stages=(*stages, *trainings),
             general=sets[-1][1],
             trained_on=sets[-1][0],
+            source=stages[-1].parameters["source"],
         )
 
     def _base_on_target(self, name: str, target: str, n: int, seed: int) -> BaseModel:
@@ -174,6 +176,7 @@ class Foundations:
             n_pretrain=n,
             stages=(*stages, *trainings),
             trained_on=sets[-1][0],
+            source=stages[-1].parameters["source"],
         )
 
     def _chain(

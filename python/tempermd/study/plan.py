@@ -37,6 +37,7 @@ class PlannedRow:
     start_judges: dict[str, Stage] = field(default_factory=dict)
     start_fit: Stage | None = None
     start_fit_is_pool: bool = False
+    source_judge: Stage | None = None
     analyses: list[Stage] = field(default_factory=list)
     student: Stage | None = None
 
@@ -233,6 +234,7 @@ class _Planner(Foundations):
             file = pool if is_pool else row.draw.product("train.extxyz")
             changes["start_fit"] = self._judge(parent, file, f"{start} on {row.target}")
             changes["start_fit_is_pool"] = is_pool
+            changes["source_judge"] = self._source_judge(row)
         return self._driven(replace(row, **changes))
 
     def _taught(self, row: PlannedRow) -> PlannedRow:
@@ -266,6 +268,17 @@ class _Planner(Foundations):
     def _judge(self, checkpoint: Reference, frames: Reference, title: str) -> Stage:
         parameters = {"checkpoint": checkpoint, "frames": frames}
         return self.add(Stage("judge", parameters, f"errors of {title}", 3, "judge"))
+
+    def _source_judge(self, row: PlannedRow) -> Stage | None:
+        """Plan the errors of the source that labelled a base's set, unless it is the truth."""
+        source, target = row.base.source, self.spec.targets[row.target]
+        if source is None or self.spec.strategies[row.strategy].alchemy is not None:
+            return None
+        if target.truth is not None and source == self.study.source(target.truth, row.target):
+            return None
+        parameters = {"source": source, "frames": self.files[row.target].test}
+        title = f"errors of the label source of {row.arm.base} on {row.target}"
+        return self.add(Stage("source", parameters, title, 20, "judge"))
 
     # molecular dynamics
 

@@ -29,6 +29,7 @@ KINDS = {
     "transmute": 1,
     "distil": 1,
     "judge": 1,
+    "source": 1,
     "deploy": 1,
     "md": 1,
     "analysis": 2,

@@ -245,6 +245,14 @@ def _judge(given: dict[str, Any], folder: Path, cores: int) -> Facts:
     return judge(Path(given["checkpoint"]), Path(given["frames"]), folder / "judged.json")
 
 
+def _source(given: dict[str, Any], folder: Path, cores: int) -> Facts:
+    from tempermd import labels
+    from tempermd.study.judging import judge_source
+
+    source = labels.SourceSpec.model_validate(given["source"])
+    return judge_source(source, Path(given["frames"]), folder / "judged.json")
+
+
 def _deploy(given: dict[str, Any], folder: Path, cores: int) -> Facts:
     from tempermd import deploy
 
@@ -287,6 +295,7 @@ WORK: dict[str, Work] = {
     "transmute": _transmute,
     "distil": _distil,
     "judge": _judge,
+    "source": _source,
     "deploy": _deploy,
     "md": _md,
     "analysis": _analysis,
