@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import resource
 import statistics
 import time
 from pathlib import Path
@@ -56,15 +57,20 @@ def main() -> None:
     spec = asked.output / "campaign.toml"
     seeds = ", ".join(str(1 + n) for n in range(asked.runs))
     spec.write_text(SPEC.format(seeds=seeds, hold_ps=asked.hold_ps))
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     driven = campaign.drive(spec, workers=asked.runs)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    core_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    core_s /= asked.runs
     for run in sorted(driven.folder.glob("runs/*")):
         result, attempt = md.read_result(run), md.newest_attempt(run)
         inside_s = seconds_of(attempt / md.LOG)
         frames, took_s = judged(run)
-        share = 100 * statistics.median(took_s) / result.wall_s
+        middle_s = statistics.median(took_s)
         print(
-            f"{run.name}: {result.wall_s:.0f} s, {inside_s} s of them LAMMPS's MD by its log; "
-            f"{frames} frames judged in {statistics.median(took_s):.1f} core-s, {share:.1f} %"
+            f"{run.name}: {result.wall_s:.0f} s, {inside_s} s of them LAMMPS's MD by its log, "
+            f"{core_s:.0f} core-s; {frames} frames judged in {middle_s:.1f} core-s, "
+            f"{100 * middle_s / core_s:.1f} %"
         )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import product
 from typing import Generic, TypeVar
 
@@ -17,6 +17,8 @@ Found = TypeVar("Found")
 FARTHEST_A = 1e12
 SKIN_A = 1.2
 """How much further pairs are looked for than they matter: 0.6 Å of way for every atom."""
+WITHOUT_SKIN = 20
+"""For so many frames no skin is taken after one that was of no use to the next frame."""
 
 
 @dataclass(frozen=True)
@@ -140,6 +142,7 @@ class Snapshots:
         self._cutoff_A = max(cutoff_A, limits.broken_A)
         self._first_ids: np.ndarray | None = None
         self._list: PairList | None = None
+        self._without_skin = 0
         self._bonded = np.empty(0, dtype=bool)
         self._network: Network | None = None
         self._ids = np.empty(0, dtype=np.int64)
@@ -161,15 +164,24 @@ class Snapshots:
         pairs = None if self._list is None else self._list.pairs(frame)
         if pairs is None:
             keys = self._bonded_keys()
-            self._list = PairList(frame, self._cutoff_A)
+            self._list = PairList(frame, self._cutoff_A, self._skin_A())
             pairs = self._list.reference
-            self._bonded = np.isin(pair_keys(self._ids, pairs), keys, assume_unique=True)
+            self._bonded = _are_among(pair_keys(self._ids, pairs), keys)
         bonded = (pairs.distance <= self._limits.made_A) | (
             self._bonded & (pairs.distance < self._limits.broken_A)
         )
         self._bonded = bonded
         self._network = self._network_of(pairs.first[bonded], pairs.second[bonded])
         return Snapshot(frame, time_ps, self._rows, pairs, bonded, self._network)
+
+    def _skin_A(self) -> float:
+        """Return the skin for the next list: none while atoms go too far from frame to frame."""
+        if self._list is not None and self._list.was_vain:
+            self._without_skin = WITHOUT_SKIN
+        if self._without_skin:
+            self._without_skin -= 1
+            return 0.0
+        return SKIN_A
 
     def _network_of(self, first: np.ndarray, second: np.ndarray) -> Network:
         """Return the network of the frame before where the bonds are the same."""
@@ -197,20 +209,28 @@ class PairList:
     Parameters
     ----------
     frame : Frame
-    cutoff_A : float
+    cutoff_A, skin_A : float
+        In a small cell the skin is made thinner; without one the list is good for its frame only.
     """
 
-    def __init__(self, frame: Frame, cutoff_A: float) -> None:
+    def __init__(self, frame: Frame, cutoff_A: float, skin_A: float) -> None:
         self._cutoff_A = cutoff_A
         self._frame = frame
-        self._inverse = np.linalg.inv(frame.cell)
-        self._fractional = (frame.positions - frame.origin) @ self._inverse
+        self._inverse = _inverse(frame.cell)
         heights = 1 / np.linalg.norm(self._inverse, axis=0)
         # beyond half a height another image may come nearer than the one in the list
         room_A = 0.5 * heights[frame.pbc].min(initial=np.inf) - cutoff_A
-        self._skin_A = float(np.clip(0.999 * room_A, 0.0, SKIN_A))
+        self._skin_A = float(np.clip(0.999 * room_A, 0.0, skin_A))
+        self._n_uses = 0
         self.reference = close_pairs(frame, cutoff_A + self._skin_A)
-        self._vectors = self.reference.vector @ self._inverse
+        if self._skin_A:
+            self._fractional = (frame.positions - frame.origin) @ self._inverse
+            self._vectors = self.reference.vector @ self._inverse
+
+    @property
+    def was_vain(self) -> bool:
+        """Whether it had a skin and no other frame could use it."""
+        return self._skin_A > 0 and self._n_uses == 0
 
     def pairs(self, frame: Frame) -> Pairs | None:
         """Return the pairs as they are in a later frame, or None where some may be missing."""
@@ -218,7 +238,7 @@ class PairList:
             return None
         inverse, strain = self._inverse, 0.0
         if not np.array_equal(frame.cell, self._frame.cell):
-            inverse = np.linalg.inv(frame.cell)
+            inverse = _inverse(frame.cell)
             strain = float(np.linalg.norm(self._inverse @ frame.cell - np.eye(3), 2))
         moved = (frame.positions - frame.origin) @ inverse - self._fractional
         moved -= np.where(frame.pbc, np.rint(moved), 0.0)
@@ -227,6 +247,7 @@ class PairList:
         farthest_A = np.sqrt(np.einsum("ij,ij->i", moved_A, moved_A).max(initial=0.0))
         if self._cutoff_A * strain + 2 * farthest_A * (1 + strain) > self._skin_A:
             return None
+        self._n_uses += 1
         first, second = self.reference.first, self.reference.second
         vector = self._vectors @ frame.cell if strain else self.reference.vector
         way = moved_A.take(second, axis=0)  # much faster than by square brackets
@@ -234,6 +255,25 @@ class PairList:
         vector = vector + way
         distance = np.sqrt(np.einsum("ij,ij->i", vector, vector))
         return Pairs(first, second, distance, vector)
+
+
+def _are_among(keys: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Tell which keys are among others."""
+    if not len(others):
+        return np.zeros(len(keys), dtype=bool)
+    others = np.sort(others)
+    places = np.minimum(np.searchsorted(others, keys), len(others) - 1)
+    return others[places] == keys
+
+
+def _inverse(cell: np.ndarray) -> np.ndarray:
+    """Return the inverse of a cell; most frames share one."""
+    return _inverse_of(cell.tobytes())
+
+
+@lru_cache(maxsize=4)
+def _inverse_of(cell: bytes) -> np.ndarray:
+    return np.linalg.inv(np.frombuffer(cell).reshape(3, 3))
 
 
 def pair_keys(ids: np.ndarray, pairs: Pairs | Network) -> np.ndarray:
@@ -298,7 +338,7 @@ def close_pairs(frame: Frame, cutoff_A: float) -> Pairs:
 
 def _with_images(frame: Frame, cutoff_A: float) -> tuple[np.ndarray, np.ndarray]:
     """Return the wrapped atoms followed by their images near the cell, and whose they are."""
-    inverse = np.linalg.inv(frame.cell)
+    inverse = _inverse(frame.cell)
     fractional = (frame.positions - frame.origin) @ inverse
     fractional -= np.where(frame.pbc, np.floor(fractional), 0.0)
     # cutoff over the cell's heights, and a hair more: pairs are wanted from either end
@@ -306,6 +346,10 @@ def _with_images(frame: Frame, cutoff_A: float) -> tuple[np.ndarray, np.ndarray]
     reach = np.where(frame.pbc, np.ceil(margin), 0).astype(int)
     points, parents = fractional, np.arange(len(fractional))
     for axis in range(3):  # one axis after the other gives edges and corners too
+        if points[:, axis].min(initial=1.0) > margin[axis] and (
+            points[:, axis].max(initial=0.0) < 1.0 - margin[axis]
+        ):
+            continue  # vacuum on either side
         grown, owners = [points], [parents]
         for shift in (*range(-reach[axis], 0), *range(1, reach[axis] + 1)):
             along = points[:, axis] + shift
