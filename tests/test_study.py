@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from ase.io import read
+from ase.io import read, write
 
 from tempermd import study, training
 from tempermd.records import UserError, read_record
@@ -19,6 +19,7 @@ from tempermd.study.draws import random_draw
 from tempermd.study.loading import load_study
 from tempermd.study.plan import plan_study
 from tempermd.study.stages import Store
+from tempermd.study.work import WORK
 
 SPEC = """
 title = "Tiny"
@@ -149,6 +150,30 @@ def test_source_errors_are_those_of_what_labelled_the_base(folder: Path) -> None
         expected = np.sqrt(np.mean(np.concatenate(forces) ** 2))
         assert errors.force_rmse_eV_per_A == pytest.approx(expected, rel=1e-6)
         assert errors.energy_rmse_meV_per_atom == pytest.approx(np.std(energies), rel=1e-6)
+
+
+def test_a_source_that_cannot_label_a_frame_is_named(tmp_path: Path) -> None:
+    from ase import Atoms
+    from ase.calculators.singlepoint import SinglePointCalculator
+
+    atoms = Atoms("HeC", positions=[[0, 0, 0], [1, 0, 0]], cell=[9, 9, 9], pbc=True)
+    atoms.calc = SinglePointCalculator(atoms, energy=0.0, forces=np.zeros((2, 3)))
+    write(tmp_path / "frames.extxyz", atoms)
+    source = {"name": "ase:made_sources:Spring", "settings": {}}
+    given = {"source": source, "frames": str(tmp_path / "frames.extxyz")}
+    facts = WORK["source"](given, tmp_path, 1)
+    assert 'RuntimeError: after "99" cycles' in facts["not_compared"]
+    assert "errors" not in facts
+
+
+def test_the_truth_is_no_label_source_to_compare_with(folder: Path) -> None:
+    one_rate = SPEC.replace("[0.02, 1e-6]", "[0.02]")
+    compared, _ = planned(folder, one_rate)
+    same, _ = planned(folder, one_rate.replace('"lcbop"', '"tersoff"'))
+    for plan, number in ((compared, 2), (same, 0)):
+        tuned = [row for row in plan.rows if row.strategy == "tuned"]
+        assert sum(row.source_judge is not None for row in tuned) == number
+        assert len(tuned) == 2
 
 
 def test_start_errors_are_those_of_a_model_fine_tuned_by_no_step(folder: Path) -> None:

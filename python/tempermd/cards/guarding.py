@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tempermd.cards.comparison import differences, resampled, sentence_of, verdict_of
-from tempermd.cards.judged import Judged, judge
+from tempermd.cards.judged import Judged, judge, judge_source
 from tempermd.cards.records import Card, Guard, GuardOptions, LabelSource, Rival
 from tempermd.dataset import iter_labelled
 from tempermd.labels import LabelFailureError, SourceSpec, open_source
@@ -203,7 +203,7 @@ def _source(
     """Return the label source's name and errors; None where none is named or it is the truth."""
     if wanted is not None:
         source, calculator = open_source(SourceSpec(name=wanted))
-        return source.name, judge(_Labelling(calculator), frames, names).at_best_zero()
+        return source.name, judge_source(calculator, frames, names)
     named = _named_source(parent_card)
     if named is None:
         return None
@@ -219,7 +219,7 @@ def _source(
     needed_s = (time.monotonic() - started_s) * len(frames)
     if needed_s > CHEAP_S:
         raise UserError(f"{named.name} would take {needed_s:.0f} s, --source {named.name} does it")
-    return source.name, judge(_Labelling(calculator), frames, names).at_best_zero()
+    return source.name, judge_source(calculator, frames, names)
 
 
 def _named_source(card: Card | None) -> LabelSource | None:
@@ -231,17 +231,3 @@ def _named_source(card: Card | None) -> LabelSource | None:
         if sources:
             return max(sources, key=lambda one: one.n_frames)
     return None
-
-
-class _Labelling:
-    """A label source as the calculator that `judge` asks: energies as labels have them."""
-
-    def __init__(self, calculator: Any) -> None:
-        self.calculator = calculator
-        self._last: tuple[Any, Any] = (None, None)
-
-    def get_property(self, name: str, atoms: Atoms) -> Any:
-        """Return a label of a structure; the same object is labelled once."""
-        if self._last[0] is not atoms:
-            self._last = (atoms, compute(atoms, self.calculator).calc.results)
-        return self._last[1][name]

@@ -11,6 +11,7 @@ import numpy as np
 
 from tempermd.cards.records import TypeErrors
 from tempermd.dataset import fit_energies, iter_labelled
+from tempermd.labels.sources import compute
 from tempermd.training import Errors
 from tempermd.training.errors import predictor
 
@@ -138,6 +139,27 @@ def judge(model: Any, frames: Iterable[Atoms] | Path | str, elements: list[str])
         rows["true_forces"].append(np.asarray(atoms.calc.results["forces"], dtype=float))
     arrays = {name: np.array(rows[name]) for name in ("counts", "energies", "true_energies")}
     return Judged(**(rows | arrays))
+
+
+def judge_source(
+    calculator: Any, frames: Iterable[Atoms] | Path | str, elements: list[str]
+) -> Judged:
+    """Let a label source's calculator predict labelled frames, at the zero that fits them best."""
+    return judge(_Labelling(calculator), frames, elements).at_best_zero()
+
+
+class _Labelling:
+    """A label source as the calculator that `judge` asks: energies as labels have them."""
+
+    def __init__(self, calculator: Any) -> None:
+        self.calculator = calculator
+        self._last: tuple[Any, Any] = (None, None)
+
+    def get_property(self, name: str, atoms: Atoms) -> Any:
+        """Return a label of a structure; the same object is labelled once."""
+        if self._last[0] is not atoms:
+            self._last = (atoms, compute(atoms, self.calculator).calc.results)
+        return self._last[1][name]
 
 
 def kind_of(atoms: Atoms) -> str:

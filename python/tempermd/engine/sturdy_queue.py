@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from multiprocessing.context import reduction
+from multiprocessing import reduction
 from multiprocessing.queues import Queue
 from queue import Empty, Full
 from typing import Any
@@ -35,6 +35,8 @@ class SturdyQueue(Queue):
                 raise Empty
             try:
                 return super().get(block=False)
-            except Empty:  # another worker was faster
+            except Empty:  # another worker was faster, or is at it
+                if left_s == 0.0:
+                    raise
                 time.sleep(PAUSE_S)
         return super().get(block=False)

@@ -166,7 +166,7 @@ class Snapshots:
             keys = self._bonded_keys()
             self._list = PairList(frame, self._cutoff_A, self._skin_A())
             pairs = self._list.reference
-            self._bonded = _are_among(pair_keys(self._ids, pairs), keys)
+            self._bonded = np.isin(pair_keys(self._ids, pairs), keys, assume_unique=True)
         bonded = (pairs.distance <= self._limits.made_A) | (
             self._bonded & (pairs.distance < self._limits.broken_A)
         )
@@ -257,18 +257,9 @@ class PairList:
         return Pairs(first, second, distance, vector)
 
 
-def _are_among(keys: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Tell which keys are among others."""
-    if not len(others):
-        return np.zeros(len(keys), dtype=bool)
-    others = np.sort(others)
-    places = np.minimum(np.searchsorted(others, keys), len(others) - 1)
-    return others[places] == keys
-
-
 def _inverse(cell: np.ndarray) -> np.ndarray:
     """Return the inverse of a cell; most frames share one."""
-    return _inverse_of(cell.tobytes())
+    return _inverse_of(np.asarray(cell, dtype=float).tobytes())
 
 
 @lru_cache(maxsize=4)

@@ -90,7 +90,7 @@ def _source(row: PlannedRow, store: Store) -> dict[str, dict[str, Any]]:
     facts = store.done(row.source_judge).facts
     if "not_compared" in facts:
         return {"sources_not_compared": {facts["source"]: facts["not_compared"]}}
-    return {"source_errors": {facts["source"]: realigned(_judged(row.source_judge, store))}}
+    return {"source_errors": {facts["source"]: Errors.model_validate(facts["errors"])}}
 
 
 def _cost(row: PlannedRow, store: Store) -> Cost:

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
-from tempermd.records import Record, UserError, write_record
+from tempermd.records import Record, write_record
 from tempermd.training import Errors
-
-if TYPE_CHECKING:
-    from tempermd.labels import SourceSpec
 
 
 class Judged(Record):
@@ -73,48 +70,6 @@ def judge(checkpoint: Path, frames: Path, output: Path) -> dict[str, Any]:
     )
     write_record(output, judged)
     return {}
-
-
-class _Labelling:
-    """A label source as a calculator; what it gave last is kept."""
-
-    def __init__(self, calculator: Any) -> None:
-        self.calculator = calculator
-        self.energies_eV: list[float] = []
-
-    def get_property(self, name: str, atoms: Any) -> Any:
-        """Return forces (N, 3) of a structure, or the energy that came with the last ones."""
-        from tempermd.labels.sources import compute
-
-        if name == "energy":
-            return self.energies_eV[-1]
-        found = compute(atoms, self.calculator).calc.results
-        self.energies_eV.append(found["energy"])
-        return found["forces"]
-
-
-def judge_source(source: SourceSpec, frames: Path, output: Path) -> dict[str, Any]:
-    """Write a label source's errors on labelled frames as a `Judged`.
-
-    A source that cannot be opened or cannot do a frame is not compared: the facts say why.
-    """
-    from tempermd import dataset, training
-    from tempermd.labels import LabelFailureError, open_source
-
-    labelled = dataset.read_labelled(frames)
-    names = sorted({symbol for atoms in labelled for symbol in atoms.symbols})
-    try:
-        named, calculator = open_source(source)
-        recorder = _Labelling(calculator)
-        errors = training.evaluate(recorder, labelled)
-    except (UserError, LabelFailureError) as error:
-        return {"source": source.name, "not_compared": str(error)}
-    counts = [[int((atoms.symbols == name).sum()) for name in names] for atoms in labelled]
-    labels_eV = np.array([atoms.calc.results["energy"] for atoms in labelled])
-    residuals = labels_eV - np.array(recorder.energies_eV)
-    judged = Judged(errors=errors, type_names=names, counts=counts, residuals_eV=residuals.tolist())
-    write_record(output, judged)
-    return {"source": named.name}
 
 
 def realigned(

@@ -246,11 +246,18 @@ def _judge(given: dict[str, Any], folder: Path, cores: int) -> Facts:
 
 
 def _source(given: dict[str, Any], folder: Path, cores: int) -> Facts:
-    from tempermd import labels
-    from tempermd.study.judging import judge_source
+    """Judge a label source on a test set; what it cannot label is no fault of the study."""
+    from tempermd import dataset, labels
+    from tempermd.cards.judged import judge_source
 
-    source = labels.SourceSpec.model_validate(given["source"])
-    return judge_source(source, Path(given["frames"]), folder / "judged.json")
+    source, calculator = labels.open_source(labels.SourceSpec.model_validate(given["source"]))
+    frames = dataset.read_labelled(given["frames"])
+    elements = sorted({symbol for atoms in frames for symbol in atoms.symbols})
+    try:
+        errors = judge_source(calculator, frames, elements).errors()
+    except labels.LabelFailureError as error:
+        return {"source": source.name, "not_compared": str(error)}
+    return {"source": source.name, "errors": errors.model_dump()}
 
 
 def _deploy(given: dict[str, Any], folder: Path, cores: int) -> Facts:
