@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,8 +17,10 @@ import pytest
 
 from campaign_cases import table_of, tempermd, write_spec
 from tempermd import campaign, md
+from tempermd.campaign import stopping, taking
 from tempermd.campaign.rows import read_row
 from tempermd.campaign.working import own_order
+from tempermd.engine import available_cores, take_slot
 from tempermd.md.result import STUCK, Stuck
 from tempermd.records import write_record
 
@@ -239,6 +242,25 @@ def test_stop_interrupts_and_resume_goes_on(unbroken: Path, tmp_path: Path) -> N
     resumed = tempermd("campaign", "resume", spec)
     assert resumed.returncode == 0, resumed.stderr
     assert_same_table(folder, unbroken)
+
+
+def test_who_waits_for_cores_says_so_and_can_be_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(taking, "LOOK_S", 0.1)
+    opened = campaign.open_campaign(
+        campaign.read_campaign_spec(write_spec(tmp_path, seeds=1)), tmp_path / "campaign"
+    )
+    task = taking.tasks_of(opened)[0]
+    with take_slot(available_cores(), available_cores()), ThreadPoolExecutor(1) as threads:
+        waiting = threads.submit(taking.take, task)
+        with pytest.raises(TimeoutError):
+            waiting.result(1.0)
+        assert not waiting.done()
+        stopping.stop(opened.folder)
+        assert waiting.result(20) == taking.Taken("stopped", "the campaign is stopped")
+    assert capsys.readouterr().err.count(f"{task.case.id}: waits for 1 free cores") == 1
+    assert not list(opened.folder.glob("runs/*/attempt-*"))
 
 
 def test_what_is_stuck_is_left_until_it_is_asked_for_again(tmp_path: Path) -> None:

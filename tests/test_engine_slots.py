@@ -96,6 +96,24 @@ def test_what_is_given_back_is_free_again(monkeypatch: pytest.MonkeyPatch) -> No
     assert len(list(Path(f"/proc/{os.getpid()}/fd").iterdir())) < 60
 
 
+def test_who_waits_may_look_around_and_leave(monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend_cores(monkeypatch, 1)
+    looks: list[float] = []
+
+    def look(waited_s: float) -> None:
+        looks.append(waited_s)
+        if len(looks) == 3:
+            raise KeyError("enough")
+
+    with take_slot(1, 1):
+        with pytest.raises(KeyError, match="enough"), take_slot(1, 1, waiting=look):
+            pass
+        assert looks == sorted(looks)
+        assert looks[2] > slots.PAUSE_S
+    with take_slot(1, 1, patience_s=0, waiting=look):  # nothing is held by who left
+        assert len(looks) == 3
+
+
 @pytest.mark.parametrize(
     ("wish", "words"),
     [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,6 +30,9 @@ FAILURES: dict[str, What] = {
 }
 """What a failure of an attempt means for its run; all others mean that it is broken."""
 
+
+LOOK_S = 10.0
+"""So often a run that waits for free cores looks whether its campaign is stopped."""
 
 MARGIN_S = 45.0
 """So long before a job's end a run writes its restart file: before the array's own warning."""
@@ -98,24 +102,34 @@ def take(task: RunTask) -> Taken:
     """
     run = task.folder / RUNS / task.case.id
     if not (run / md.RESULT).exists():
+        without_end = _run(task, run)
+        if without_end is not None:
+            return without_end
+    if task.rows and read_row(run, limits_key(task.limits)) is None:
+        make_row(run, task.limits, task.resources.cores)
+    result = md.read_result(run)
+    return Taken("ended", "" if result.outcome == "finished" else result.reason)
+
+
+def _run(task: RunTask, run: Path) -> Taken | None:
+    """Run a case; say why it has no end, or None."""
+    try:
         with _launch(task) as launch:
             # asked last: it may have waited long for free cores
             refused = _refused(task, run)
             if refused is not None:
                 return refused
-            try:
-                budget = md.Budget.from_environment(MARGIN_S)
-                result = md.run(task.case, run.parent, launch=launch, budget=budget)
-            except UserError as error:
-                if _is_stuck(run):  # it has found so itself
-                    return Taken("stuck", str(error))
-                raise
-        if result.outcome == "infrastructure_failure":
-            return Taken(FAILURES.get(result.failure or "", "broken"), result.reason)
-    if task.rows and read_row(run, limits_key(task.limits)) is None:
-        make_row(run, task.limits, task.resources.cores)
-    result = md.read_result(run)
-    return Taken("ended", "" if result.outcome == "finished" else result.reason)
+            budget = md.Budget.from_environment(MARGIN_S)
+            result = md.run(task.case, run.parent, launch=launch, budget=budget)
+    except _GivenUpError as waited:
+        return waited.taken
+    except UserError as error:
+        if _is_stuck(run):  # it has found so itself
+            return Taken("stuck", str(error))
+        raise
+    if result.outcome == "infrastructure_failure":
+        return Taken(FAILURES.get(result.failure or "", "broken"), result.reason)
+    return None
 
 
 def _refused(task: RunTask, run: Path) -> Taken | None:
@@ -144,8 +158,39 @@ def _launch(task: RunTask) -> Iterator[md.Launch]:
         yield md.Launch(**shape)
         return
     gpus = {"gpus_per_slot": asked.gpus, "total_gpus": max(asked.gpus, task.gpus_per_node)}
-    with take_slot(asked.cores, cores, **gpus) as slot:
+    with take_slot(asked.cores, cores, **gpus, waiting=_Wait(task)) as slot:
         yield md.Launch(**shape, cores=slot.cores, devices=slot.devices or None)
+
+
+class _GivenUpError(Exception):
+    """A run was given up while it waited."""
+
+    def __init__(self, taken: Taken) -> None:
+        super().__init__(taken.said)
+        self.taken = taken
+
+
+class _Wait:
+    """What a run does while no core is free: it says so once, and ends when it is stopped."""
+
+    def __init__(self, task: RunTask) -> None:
+        self.task = task
+        self.next_look_s = LOOK_S
+
+    def __call__(self, waited_s: float) -> None:
+        if waited_s < self.next_look_s:
+            return
+        if self.next_look_s == LOOK_S:
+            asked = self.task.resources
+            wanted = f"{asked.cores} free cores" + (f", {asked.gpus} GPUs" if asked.gpus else "")
+            print(
+                f"{self.task.case.id}: waits for {wanted}: other runs of yours on this node hold "
+                "them, perhaps of another campaign",
+                file=sys.stderr,
+            )
+        self.next_look_s = waited_s + LOOK_S
+        if is_stopped(self.task.folder):
+            raise _GivenUpError(Taken("stopped", "the campaign is stopped"))
 
 
 def cores_of_job() -> int:

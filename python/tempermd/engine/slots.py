@@ -7,7 +7,7 @@ import os
 import socket
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,6 +57,7 @@ def take_slot(
     gpus_per_slot: int = 0,
     total_gpus: int = 0,
     patience_s: float | None = None,
+    waiting: Callable[[float], None] | None = None,
 ) -> Iterator[Slot]:
     """Hold cores and GPUs of this node that no other slot of this user has; wait for them.
 
@@ -74,6 +75,9 @@ def take_slot(
         The same for GPUs: those of ``CUDA_VISIBLE_DEVICES``, else numbers from 0.
     patience_s
         Seconds to wait; without end if None.
+    waiting
+        Called several times a second while nothing is free, with the seconds waited so far; what
+        it raises ends the wait.
 
     Raises
     ------
@@ -88,15 +92,18 @@ def take_slot(
     for want in wants:
         want.check()
     folder = slots_folder()
-    deadline_s = time.monotonic() + (float("inf") if patience_s is None else patience_s)
+    begin_s = time.monotonic()
     with ExitStack() as held:
         found = _taken(folder, wants, held)
         while found is None:
-            if time.monotonic() > deadline_s:
+            waited_s = time.monotonic() - begin_s
+            if patience_s is not None and waited_s > patience_s:
                 raise UserError(
                     f"{folder}: no {cores_per_slot} free cores and {gpus_per_slot} free GPUs in "
                     f"{patience_s:g} s; other tasks of yours hold them"
                 )
+            if waiting is not None:
+                waiting(waited_s)
             time.sleep(PAUSE_S)
             found = _taken(folder, wants, held)
         yield Slot(tuple(int(core) for core in found[0]), found[1])
