@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
 import zipfile
 from pathlib import Path
 
@@ -293,3 +295,18 @@ def test_forces_of_splines_are_gradients_of_their_energy(start, deployed, tmp_pa
         instance.commands_list([f"displace_atoms one move {back}", "group one delete"])
         slope = (energies[0] - energies[1]) / (2 * step_A)
         assert -slope == pytest.approx(forces[atom, axis], abs=1e-6)
+
+
+def test_what_the_benchmark_leaves_out_of_the_engine_is_in_it() -> None:
+    """The patches of ``bench/engine_choices.py`` fit the sources."""
+    program = shutil.which("patch")
+    if program is None:
+        pytest.skip("needs patch")
+    tree = Path(__file__).parents[1]
+    patches = sorted((tree / "tests" / "bench" / "engine_choices").glob("*.patch"))
+    assert patches
+    for patch in patches:
+        command = [program, "-p1", "--dry-run", "--fuzz=0", "-d", tree, "-i", patch]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout
+        assert "offset" not in done.stdout, done.stdout

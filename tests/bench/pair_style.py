@@ -185,11 +185,18 @@ def time_upstream(model: Path, arrays: Path, steps: int, threads: int = 1) -> Ti
 
 
 def time_ours(
-    model: Path, data: Path, steps: int, style: str, ranks: int = 1, threads: int = 1
+    model: Path,
+    data: Path,
+    steps: int,
+    style: str,
+    ranks: int = 1,
+    threads: int = 1,
+    plugin: Path | None = None,
 ) -> Timing:
-    """Time LAMMPS with our pair style."""
+    """Time LAMMPS with our pair style, the installed one or that of another plugin."""
     script = data.parent / "in.bench"
-    script.write_text(INPUT.format(model=model, data=data, steps=steps, style=style))
+    load = f"plugin clear\nplugin load {plugin}\n" if plugin else ""
+    script.write_text(load + INPUT.format(model=model, data=data, steps=steps, style=style))
     prefix = lmp_room.mpirun_command(ranks) if ranks > 1 else []
     command = [*prefix, *lmp_room.lmp_command(), "-in", "in.bench", "-log", "none"]
     text = output_of(command, data.parent, threads)
