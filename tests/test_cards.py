@@ -16,8 +16,8 @@ from tempermd.cards import Card, CardOptions, calibration, find_card, write_card
 from tempermd.cards.card import read_curve
 from tempermd.cards.committees import inside, miscalibration_area
 from tempermd.dataset import read_labelled
-from tempermd.records import UserError, read_record, sha256_file
-from tempermd.training import alchemy_spec, evaluate, finetune, train, transmute
+from tempermd.records import UserError, read_record, sha256_file, write_record
+from tempermd.training import Training, alchemy_spec, evaluate, finetune, train, transmute
 from tempermd.training.graphs import build_graph, predict
 from tempermd.training.models import energy_only, load_checkpoint
 from training_cases import morse_frames, residuals_eV_per_atom, shifted, write_case
@@ -207,6 +207,23 @@ def test_what_is_gone_is_said(line: tuple[Path, Path, Path], tmp_path: Path) -> 
     assert card.errors["val.xyz"].force_rmse_eV_per_A == pytest.approx(
         card.errors["val"].force_rmse_eV_per_A
     )
+
+
+def test_what_gpus_cost_is_told_apart(line: tuple[Path, Path, Path], tmp_path: Path) -> None:
+    """A training's record says 90 s on GPUs, as one on a GPU does; the base's says none."""
+    import shutil
+
+    folder = tmp_path / "on_gpu"
+    shutil.copytree(line[1].parent, folder)
+    (folder / "card.json").unlink()
+    record = read_record(folder / "training.json", Training)
+    write_record(folder / "training.json", record.model_copy(update={"gpu_s": 90.0}))
+    page = write_card(folder, tmp_path / "card.html", CardOptions(parent=line[0]))
+    cost = read_record(page.with_suffix(".json"), Card).cost
+    assert cost is not None
+    assert (cost.training_gpu_s, cost.ancestors_gpu_s) == (90.0, 0.0)
+    assert "training 1.5, ancestors 0.0, guard 0.0" in page.read_text()
+    assert "GPU-minutes" not in write_card(line[1], tmp_path / "cpu.html").read_text()
 
 
 def test_a_card_goes_with_its_checkpoint(line: tuple[Path, Path, Path], tmp_path: Path) -> None:

@@ -300,14 +300,17 @@ def _percentiles(errors: np.ndarray) -> dict[str, float]:
 
 
 def _cost(record: Training, guard: Guard | None, parent: Card | None) -> Cost:
-    ancestors = [] if parent is None else parent.line()
+    ancestors = [] if parent is None else [one.cost for one in parent.line() if one.cost]
     return Cost(
         training_core_s=record.core_s,
         guard_core_s=0.0 if guard is None else guard.direct_core_s,
-        ancestors_core_s=sum(one.cost.training_core_s for one in ancestors if one.cost),
+        ancestors_core_s=sum(one.training_core_s for one in ancestors),
         wall_s=record.wall_s,
         n_steps=record.n_steps,
         ms_per_step=record.ms_per_step,
+        training_gpu_s=record.gpu_s,
+        guard_gpu_s=0.0 if guard is None else guard.direct_gpu_s,
+        ancestors_gpu_s=sum(one.training_gpu_s for one in ancestors),
     )
 
 

@@ -87,7 +87,7 @@ def guard(
     part, path = tuned.judged_on
     frames = list(iter_labelled(path))
     own = judge(tuned.folder / "best.ckpt", frames, list(tuned.model.type_names))
-    rivals, skipped, direct_core_s = _direct_rival(
+    rivals, skipped, direct = _direct_rival(
         tuned, frames, own, asked=options.train_direct, threads=threads, progress=progress
     )
     rivals += _other_rivals(tuned, frames, own, (options.source, parent_card), skipped)
@@ -107,7 +107,8 @@ def guard(
         not_compared=skipped,
         verdict=verdict_of(rivals),
         sentence=sentence_of(part, errors, rivals, skipped),
-        direct_core_s=direct_core_s,
+        direct_core_s=0.0 if direct is None else direct.core_s,
+        direct_gpu_s=0.0 if direct is None else direct.gpu_s,
     )
     write_record(tuned.folder / "guard.json", record)
     return record
@@ -136,20 +137,20 @@ def _kept(tuned: _Tuned, options: GuardOptions, source: str | None) -> Guard | N
 
 def _direct_rival(
     tuned: _Tuned, frames: list[Atoms], own: Judged, *, asked: bool, threads: int, progress: bool
-) -> tuple[list[Rival], list[str], float]:
-    """Return direct training as a rival, why it is none, and its core-seconds."""
+) -> tuple[list[Rival], list[str], Training | None]:
+    """Return direct training as a rival, why it is none, and its record."""
     if not asked:
-        return [], ["direct training, by --no-guard"], 0.0
+        return [], ["direct training, by --no-guard"], None
     try:
-        model, core_s = _direct(tuned, threads, progress=progress)
+        model, record = _direct(tuned, threads, progress=progress)
     except DivergedError:
-        return [], ["direct training, which diverged at this learning rate"], 0.0
+        return [], ["direct training, which diverged at this learning rate"], None
     other = judge(model, frames, list(tuned.model.type_names))
-    return [_rival("direct", "", own, other)], [], core_s
+    return [_rival("direct", "", own, other)], [], record
 
 
-def _direct(tuned: _Tuned, threads: int, *, progress: bool) -> tuple[Path, float]:
-    """Train on the same data from nothing; return the checkpoint and its core-seconds."""
+def _direct(tuned: _Tuned, threads: int, *, progress: bool) -> tuple[Path, Training]:
+    """Train on the same data from nothing; return the checkpoint and the record."""
     if progress:
         print(
             f"guard: training directly on the same frames, about {tuned.record.wall_s:.0f} s "
@@ -160,7 +161,7 @@ def _direct(tuned: _Tuned, threads: int, *, progress: bool) -> tuple[Path, float
     spec = TrainSpec(model=tuned.model, data=tuned.spec.data, training=tuned.spec.training)
     folder = tuned.folder / "direct"
     best = train(spec, folder, threads=threads, progress=progress)
-    return best, read_record(folder / "training.json", Training).core_s
+    return best, read_record(folder / "training.json", Training)
 
 
 def _other_rivals(

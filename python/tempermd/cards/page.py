@@ -67,6 +67,14 @@ def _overview(card: Card) -> Section:
                 f"({cost.n_steps} steps of {cost.ms_per_step:.0f} ms)",
             ]
         )
+        if cost.training_gpu_s + cost.ancestors_gpu_s + cost.guard_gpu_s > 0:
+            rows.append(
+                [
+                    "cost, GPU-minutes",
+                    f"training {cost.training_gpu_s / 60:.1f}, ancestors "
+                    f"{cost.ancestors_gpu_s / 60:.1f}, guard {cost.guard_gpu_s / 60:.1f}",
+                ]
+            )
     if card.guard is not None:
         rows.append(["guard", f"{card.guard.verdict} (see below)"])
     if card.robustness is not None:

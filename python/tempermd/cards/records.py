@@ -85,6 +85,7 @@ class Guard(Record):
     verdict: Outcome
     sentence: str
     direct_core_s: float = 0.0
+    direct_gpu_s: float = 0.0
 
 
 class LabelSource(Spec):
@@ -167,7 +168,7 @@ class Robustness(Spec):
 
 
 class Cost(Spec):
-    """Core-seconds: this training, the guard's direct one, all ancestors' trainings known."""
+    """Core- and GPU-seconds: this training, the guard's direct one, all ancestors' known."""
 
     training_core_s: float
     guard_core_s: float
@@ -175,6 +176,9 @@ class Cost(Spec):
     wall_s: float
     n_steps: int
     ms_per_step: float
+    training_gpu_s: float = 0.0
+    guard_gpu_s: float = 0.0
+    ancestors_gpu_s: float = 0.0
 
 
 class Card(Record):
