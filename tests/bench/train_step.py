@@ -1,14 +1,19 @@
 """Training steps as nequip does them, eager and compiled: python tests/bench/train_step.py [SIZES].
 
 The data are random jittered cells of 200 atoms; 3 layers of 16 features, l = 1, single precision,
-one thread. Numbers as arguments are structures per step (1 and 4). Prints core-milliseconds per
-step. ``--compiling`` prints instead the core-seconds of compiling, g++ included, with an empty
-cache of torch's and with the one that this left: those of a process that compiles less those of one
-that does not.
+one thread, where no options say otherwise. Numbers as arguments are structures per step (1 and 4).
+Prints core-milliseconds per step.
+
+``--bound`` prints instead what any faster tensor product could bring to compiled steps: the same
+steps with products that only add up what they are given, so that all else, their inputs' gradients
+included, is still computed. ``--compiling`` prints the core-seconds of compiling, g++ included,
+with an empty cache of torch's and with the one that this left: those of a process that compiles
+less those of one that does not.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 import resource
 import subprocess
@@ -20,6 +25,7 @@ from typing import Any
 import numpy as np
 
 KINDS = ("nequip's own", "eager", "compiled")
+BOUND = ("compiled", "compiled, free products")
 
 
 def cells(n_frames: int, n_atoms: int = 200) -> list:
@@ -42,22 +48,47 @@ def cells(n_frames: int, n_atoms: int = 200) -> list:
     return made
 
 
-def module_of(kind: str, frames: Any) -> Any:
+def free_products(model: Any) -> None:
+    """Let a model's tensor products do no more than add up what they are given."""
+    import torch
+
+    from tempermd.training.products import ComponentwiseProduct
+
+    class Free(torch.nn.Module):
+        def __init__(self, product: ComponentwiseProduct) -> None:
+            super().__init__()
+            self.tp = product.tp
+            self.width = product.tp.irreps_out.dim
+
+        def forward(self, x, edge_attr, edge_weight, edge_dst, edge_src):
+            one = x.sum(1, keepdim=True) + edge_attr.mean() + edge_weight.mean()
+            return one.expand(x.size(0), self.width)
+
+    for name, module in list(model.named_modules()):
+        if isinstance(module, ComponentwiseProduct):
+            parent, _, child = name.rpartition(".")
+            setattr(model.get_submodule(parent), child, Free(module))
+
+
+def module_of(kind: str, frames: Any, model: dict[str, int]) -> Any:
     """Return a Lightning module whose steps are of this kind."""
     from tempermd.training import DataSpec, ModelSpec, TrainingSpec, TrainSpec
-    from tempermd.training.compiled import compile_steps
+    from tempermd.training.compiled import CompiledForward, compile_steps
     from tempermd.training.products import speed_up
     from tempermd.training.start import Start, build_module
 
-    start = Start(ModelSpec(type_names=["C"]), None, None)
+    start = Start(ModelSpec(type_names=["C"], **model), None, None)
     asked = TrainSpec(data=DataSpec(train="", val=""), training=TrainingSpec(max_epochs=1))
     config, module = build_module(start, asked, frames, progress=False)
     module.log_dict = lambda *_: None
     if kind != "nequip's own":
         speed_up(module.model)
-    if kind == "compiled":
+    if "free" in kind:
+        free_products(module.model)
+    if "compiled" in kind:
+        CompiledForward._graphs.clear()  # those of other kinds have the same weights
         compile_steps(module, config, progress=True)
-    module.optimizer_config["fused"] = kind == "compiled"
+    module.optimizer_config["fused"] = "compiled" in kind
     return module
 
 
@@ -85,23 +116,21 @@ def prepared(n_frames: int) -> Any:
     return FramesInMemory(cells(n_frames), ["C"], 4.0)
 
 
-def steps(sizes: list[int]) -> None:
-    """Step all kinds of modules on the same batches in turn."""
+def steps(sizes: list[int], kinds: tuple[str, ...], model: dict[str, int]) -> None:
+    """Step modules of some kinds on the same batches in turn."""
     from nequip.data import AtomicDataDict
 
     frames = prepared(16)
-    modules = [module_of(kind, frames) for kind in KINDS]
+    modules = [module_of(kind, frames, model) for kind in kinds]
     runs = [(module, module.configure_optimizers()) for module in modules]
     for size in sizes:
         numbers = [[(size * k + j) % 16 for j in range(size)] for k in range(4)]
         batches = [AtomicDataDict.batched_from_list([frames[i] for i in one]) for one in numbers]
         times = np.array([[step(*run, one) for run in runs] for one in 4 * batches])[4:]
-        own, eager, compiled = np.median(times, axis=0)
-        shown = [
-            f"{ms:.1f} ms {kind}" for kind, ms in zip(KINDS, (own, eager, compiled), strict=True)
-        ]
-        ratios = f"ratios {own / eager:.2f} and {eager / compiled:.2f}"
-        print(f"{200 * size} atoms: {', '.join(shown)}; {ratios}")
+        medians = np.median(times, axis=0)
+        shown = [f"{ms:.1f} ms {kind}" for kind, ms in zip(kinds, medians, strict=True)]
+        ratios = " and ".join(f"{ratio:.2f}" for ratio in medians[:-1] / medians[1:])
+        print(f"{200 * size} atoms: {', '.join(shown)}; ratios {ratios}", flush=True)
 
 
 def compiling() -> None:
@@ -122,12 +151,22 @@ def compiling() -> None:
 
 def main() -> None:
     """Do what the arguments say."""
-    if sys.argv[1:] == ["--compiling"]:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("sizes", type=int, nargs="*", default=[1, 4])
+    parser.add_argument("--l-max", type=int, default=1)
+    parser.add_argument("--features", type=int, default=16)
+    parser.add_argument("--layers", type=int, default=3)
+    parser.add_argument("--bound", action="store_true")
+    parser.add_argument("--compiling", action="store_true")
+    parser.add_argument("--build", help="for --compiling: build this kind, and end")
+    options = parser.parse_args()
+    model = {"l_max": options.l_max, "num_features": options.features, "num_layers": options.layers}
+    if options.compiling:
         compiling()
-    elif sys.argv[1:2] == ["--build"]:
-        module_of(sys.argv[2], prepared(1))
+    elif options.build:
+        module_of(options.build, prepared(1), model)
     else:
-        steps([int(one) for one in sys.argv[1:]] or [1, 4])
+        steps(options.sizes, BOUND if options.bound else KINDS, model)
 
 
 if __name__ == "__main__":
