@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import shutil
 import statistics
 import subprocess
 import sys
@@ -36,7 +37,7 @@ def run(*command: object, folder: Path | None = None) -> None:
 
 
 def build(sources: Path, plugin: Path, flags: str = "-march=native") -> None:
-    """Compile the plugin without torch; what was compiled before is used again."""
+    """Compile the plugin without torch; only what a patch changed is compiled anew."""
     folder = sources / f"build{flags}"
     ninja = Path(sys.executable).with_name("ninja")
     options = [f"-DCMAKE_CXX_FLAGS={flags}", "-DCMAKE_BUILD_TYPE=Release", "-DTEMPERMD_TORCH=OFF"]
@@ -50,17 +51,12 @@ def build(sources: Path, plugin: Path, flags: str = "-march=native") -> None:
 def build_all(folder: Path) -> dict[str, Path]:
     """Compile the engine as it is and without each choice; the key says what is left out."""
     sources = folder / "sources"
-    if not sources.is_dir():
-        run("cp", "-a", TREE / "deploy", folder / "deploy")
-        sources.mkdir()
-        (folder / "deploy").rename(sources / "deploy")
-        run("cp", TREE / "CMakeLists.txt", TREE / "pyproject.toml", sources)
+    shutil.copytree(TREE / "deploy", sources / "deploy")
+    shutil.copy(TREE / "CMakeLists.txt", sources)
     plugins = {"": folder / "as_it_is.so"}
     plugins |= {patch.stem.replace("_", " "): patch for patch in sorted(PATCHES.glob("*.patch"))}
     for name, patch in plugins.items():
         plugins[name] = plugin = folder / f"{patch.stem}.so"
-        if plugin.is_file():
-            continue
         print(f"compiling: {name or 'as it is'}", file=sys.stderr, flush=True)
         if name:
             run("patch", "-p1", "-i", patch, folder=sources)
@@ -69,9 +65,8 @@ def build_all(folder: Path) -> dict[str, Path]:
             run("patch", "-p1", "-R", "-i", patch, folder=sources)
     for name, flags in FLAGS.items():
         plugins[name] = folder / f"{flags}.so"
-        if not plugins[name].is_file():
-            print(name, file=sys.stderr, flush=True)
-            build(sources, plugins[name], flags)
+        print(name, file=sys.stderr, flush=True)
+        build(sources, plugins[name], flags)
     return plugins
 
 
@@ -113,11 +108,9 @@ def main() -> None:
     parser.add_argument("--models", nargs="*", default=list(bench.MODELS))
     parser.add_argument("--atoms", type=int, default=400)
     parser.add_argument("--pairs", type=int, default=3)
-    parser.add_argument("--folder", type=Path, help="where to keep what was compiled")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
-        folder = (options.folder or Path(scratch)).resolve()
-        folder.mkdir(parents=True, exist_ok=True)
+        folder = Path(scratch).resolve()
         plugins = build_all(folder)
         versions = ", ".join(f"{name} {version}" for name, version in lmp_room.versions().items())
         print(f"{bench.machine()}; {versions}; {options.atoms} atoms, one thread")

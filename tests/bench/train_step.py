@@ -51,6 +51,7 @@ def cells(n_frames: int, n_atoms: int = 200) -> list:
 def free_products(model: Any) -> None:
     """Let a model's tensor products do no more than add up what they are given."""
     import torch
+    from nequip.nn.model_modifier_utils import replace_submodules
 
     from tempermd.training.products import ComponentwiseProduct
 
@@ -64,10 +65,7 @@ def free_products(model: Any) -> None:
             one = x.sum(1, keepdim=True) + edge_attr.mean() + edge_weight.mean()
             return one.expand(x.size(0), self.width)
 
-    for name, module in list(model.named_modules()):
-        if isinstance(module, ComponentwiseProduct):
-            parent, _, child = name.rpartition(".")
-            setattr(model.get_submodule(parent), child, Free(module))
+    replace_submodules(model, ComponentwiseProduct, Free)
 
 
 def module_of(kind: str, frames: Any, model: dict[str, int]) -> Any:
@@ -133,13 +131,15 @@ def steps(sizes: list[int], kinds: tuple[str, ...], model: dict[str, int]) -> No
         print(f"{200 * size} atoms: {', '.join(shown)}; ratios {ratios}", flush=True)
 
 
-def compiling() -> None:
+def compiling(shape: dict[str, int]) -> None:
     """Print what compiling costs, from the processor time of ended children."""
 
     def core_s(kind: str, cache: str) -> float:
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         environment = os.environ | {"TORCHINDUCTOR_CACHE_DIR": cache}
-        subprocess.run([sys.executable, __file__, "--build", kind], env=environment, check=True)
+        sizes = [f"--{name.replace('_', '-')}={value}" for name, value in shape.items()]
+        command = [sys.executable, __file__, "--build", kind, *sizes]
+        subprocess.run(command, env=environment, check=True)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
@@ -154,19 +154,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("sizes", type=int, nargs="*", default=[1, 4])
     parser.add_argument("--l-max", type=int, default=1)
-    parser.add_argument("--features", type=int, default=16)
-    parser.add_argument("--layers", type=int, default=3)
+    parser.add_argument("--num-features", type=int, default=16)
+    parser.add_argument("--num-layers", type=int, default=3)
     parser.add_argument("--bound", action="store_true")
     parser.add_argument("--compiling", action="store_true")
     parser.add_argument("--build", help="for --compiling: build this kind, and end")
     options = parser.parse_args()
-    model = {"l_max": options.l_max, "num_features": options.features, "num_layers": options.layers}
+    shape = {name: getattr(options, name) for name in ("l_max", "num_features", "num_layers")}
     if options.compiling:
-        compiling()
+        compiling(shape)
     elif options.build:
-        module_of(options.build, prepared(1), model)
+        module_of(options.build, prepared(1), shape)
     else:
-        steps(options.sizes, BOUND if options.bound else KINDS, model)
+        steps(options.sizes, BOUND if options.bound else KINDS, shape)
 
 
 if __name__ == "__main__":
