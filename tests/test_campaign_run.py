@@ -259,7 +259,7 @@ def test_who_waits_for_cores_says_so_and_can_be_stopped(
         assert not waiting.done()
         stopping.stop(opened.folder)
         assert waiting.result(20) == taking.Taken("stopped", "the campaign is stopped")
-    assert capsys.readouterr().err.count(f"{task.case.id}: waits for 1 free cores") == 1
+    assert capsys.readouterr().err.count(f"{task.case.id}: waits for free cores (1)") == 1
     assert not list(opened.folder.glob("runs/*/attempt-*"))
 
 

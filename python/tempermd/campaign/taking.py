@@ -182,7 +182,9 @@ class _Wait:
             return
         if self.next_look_s == LOOK_S:
             asked = self.task.resources
-            wanted = f"{asked.cores} free cores" + (f", {asked.gpus} GPUs" if asked.gpus else "")
+            wanted = f"free cores ({asked.cores})" + (
+                f", GPUs ({asked.gpus})" if asked.gpus else ""
+            )
             print(
                 f"{self.task.case.id}: waits for {wanted}: other runs of yours on this node hold "
                 "them, perhaps of another campaign",
