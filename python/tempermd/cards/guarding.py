@@ -84,6 +84,20 @@ def guard(
     known = _kept(tuned, options, asked)
     if known is not None:
         return known
+    record = _compared(tuned, options, asked, parent_card, threads=threads, progress=progress)
+    write_record(tuned.folder / "guard.json", record)
+    return record
+
+
+def _compared(
+    tuned: _Tuned,
+    options: GuardOptions,
+    asked: str | None,
+    parent_card: Card | None,
+    *,
+    threads: int,
+    progress: bool,
+) -> Guard:
     part, path = tuned.judged_on
     frames = list(iter_labelled(path))
     own = judge(tuned.folder / "best.ckpt", frames, list(tuned.model.type_names))
@@ -93,7 +107,7 @@ def guard(
     rivals += _other_rivals(tuned, frames, own, (options.source, parent_card), skipped)
     kind, groups = resampled(own.groups)
     errors = own.errors()
-    record = Guard(
+    return Guard(
         checkpoint_sha256=tuned.record.checkpoint_sha256,
         parent_sha256=str(tuned.record.inputs.parent_sha256),
         options=options,
@@ -110,8 +124,6 @@ def guard(
         direct_core_s=0.0 if direct is None else direct.core_s,
         direct_gpu_s=0.0 if direct is None else direct.gpu_s,
     )
-    write_record(tuned.folder / "guard.json", record)
-    return record
 
 
 def _finished(folder: Path, base: Path) -> _Tuned:

@@ -147,13 +147,20 @@ def write_report(
         "junit.xml": junit_xml(summary, analyses),
         "report.md": summary_markdown(summary, title),
     }
-    for name, text in written.items():
+    _write_all(out_dir, written, analyses, summary)
+    return out_dir / "report.html"
+
+
+def _write_all(
+    out_dir: Path, texts: Mapping[str, str], analyses: Sequence[Analysis], summary: Summary
+) -> None:
+    """Write texts by their names, the events, and the summary."""
+    for name, text in texts.items():
         with atomic_write(out_dir / name) as temporary:
             temporary.write_text(text, encoding="utf-8")
     pairs = [(one.label, event) for one in analyses for event in one.events]
     write_events(out_dir / "events.jsonl", pairs)
     write_record(out_dir / "summary.json", summary)  # last: its presence means all is there
-    return out_dir / "report.html"
 
 
 def _of_summary(summary: Summary) -> dict[str, Any]:
