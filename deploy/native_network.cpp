@@ -6,6 +6,7 @@
 // has one order, whatever their number.
 #include "native_network.h"
 
+#include "block_shares.h"
 #include "harmonics.h"
 #include "native_layer.h"
 
@@ -95,18 +96,18 @@ template <typename T> class NativeNetwork : public Network {
   template <typename Work> void blocks(int64_t n, Work work)
   {
     const int n_threads = static_cast<int>(scratch_.size());
+    BlockShares shares(n, kBlock, n_threads);
     std::exception_ptr fault;
 #pragma omp parallel num_threads(n_threads) if (n_threads > 1)
     {
 #if defined(_OPENMP)
-      auto &scratch = scratch_[omp_get_thread_num()];
+      const int thread = omp_get_thread_num();
 #else
-      auto &scratch = scratch_[0];
+      const int thread = 0;
 #endif
-#pragma omp for schedule(dynamic)
-      for (int64_t first = 0; first < n; first += kBlock) {
+      for (int64_t first; (first = shares.take(thread)) < n;) {
         try {
-          work(first, static_cast<int>(std::min(kBlock, n - first)), scratch);
+          work(first, static_cast<int>(std::min(kBlock, n - first)), scratch_[thread]);
         } catch (...) {
 #pragma omp critical(tempermd_fault)
           if (!fault) fault = std::current_exception();

@@ -25,6 +25,7 @@ from tempermd import lmp as lmp_room
 TREE = Path(__file__).parents[2]
 PATCHES = Path(__file__).parent / "engine_choices"
 FLAGS = {"compiled for AVX2": "-march=x86-64-v3", "compiled for SSE2": "-march=x86-64"}
+IN_TURN = "blocks of atoms in turn"  # makes a difference to more than one thread
 ENERGY_TOLERANCE = 1e-5  # relative
 
 
@@ -78,21 +79,23 @@ def energy_of(timing: bench.Timing) -> float:
 def report(model: Path, data: Path, n_atoms: int, plugins: dict[str, Path], pairs: int) -> None:
     """Print a row for each choice that is left out."""
     steps = bench.steps_for(n_atoms)
-    tries = {name: (plugin, "engine native", 1) for name, plugin in plugins.items()}
-    tries["radial networks evaluated"] = (plugins[""], "engine native radial network", 1)
-    tries["two ranks"] = (plugins[""], "engine native", 2)
-    tries["two ranks, ghosts extended"] = (plugins[""], "engine native ghosts extended", 2)
+    tries = {name: (plugin, "engine native", 1, 1) for name, plugin in plugins.items()}
+    tries["radial networks evaluated"] = (plugins[""], "engine native radial network", 1, 1)
+    tries["two ranks"] = (plugins[""], "engine native", 2, 1)
+    tries["two ranks, ghosts extended"] = (plugins[""], "engine native ghosts extended", 2, 1)
+    tries["two threads"] = (plugins[""], "engine native", 1, 2)
+    tries[f"two threads, {IN_TURN}"] = (*tries.pop(IN_TURN)[:3], 2)
     rounds = [
         {
-            name: bench.time_ours(model, data, steps, style, ranks, plugin=plugin)
-            for name, (plugin, style, ranks) in tries.items()
+            name: bench.time_ours(model, data, steps, *how, plugin=plugin)
+            for name, (plugin, *how) in tries.items()
         }
         for _ in range(pairs)
     ]
     print("| without the choice | atom-steps/s | time, as it is = 1: median (all) |")
     print("| --- | --- | --- |")
     for name in tries:
-        base = "two ranks" if name.startswith("two ranks,") else ""
+        base = name.rpartition(", ")[0]
         found, wanted = energy_of(rounds[0][name]), energy_of(rounds[0][base])
         if abs(found - wanted) > ENERGY_TOLERANCE * abs(wanted):
             sys.exit(f"{name}: energy {found}, as it is: {wanted}")
