@@ -44,27 +44,39 @@ ENGINE_SOURCES = (
 )
 
 
-@pytest.mark.sanitizers
-def test_sanitizers_find_nothing_even_in_damaged_files(tmp_path: Path):
-    """Those for addresses and undefined behavior."""
-    from tempermd.deploy import deploy_model
-
-    compiler = shutil.which("g++")
-    if compiler is None:
-        pytest.skip("needs g++")
-    harness = tmp_path / "harness"
-    flags = ["-std=c++20", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
-    flags += ["-fopenmp", "-DTEMPERMD_ISA=baseline", f"-I{DEPLOY}"]
+def harness_of(compiler: str, flags: list[str], folder: Path) -> Path:
+    """Compile the engine alone, with a sanitizer."""
+    program = folder / "harness"
+    flags = ["-std=c++20", "-O1", "-fopenmp", "-DTEMPERMD_ISA=baseline", f"-I{DEPLOY}", *flags]
     files = [DEPLOY / f"{name}.cpp" for name in ENGINE_SOURCES]
     files.append(Path(__file__).parent / "native_harness.cpp")
     built = subprocess.run(
-        [compiler, *flags, *files, "-o", harness], capture_output=True, text=True, check=False
+        [compiler, *flags, *files, "-o", program], capture_output=True, text=True, check=False
     )
     if "cannot find" in built.stderr:
         pytest.skip("needs the sanitizers' libraries")
     assert built.returncode == 0, built.stderr
-    model = tmp_path / "model.nequip.pth"
-    deploy_model(eager(**(SHAPES["two types, parity"] | {"model_dtype": "float32"})), model)
+    return program
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    """Return a model file."""
+    from tempermd.deploy import deploy_model
+
+    path = tmp_path / "model.nequip.pth"
+    deploy_model(eager(**(SHAPES["two types, parity"] | {"model_dtype": "float32"})), path)
+    return path
+
+
+@pytest.mark.sanitizers
+def test_sanitizers_find_nothing_even_in_damaged_files(model: Path, tmp_path: Path):
+    """Those for addresses and undefined behavior."""
+    compiler = shutil.which("g++")
+    if compiler is None:
+        pytest.skip("needs g++")
+    flags = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+    harness = harness_of(compiler, flags, tmp_path)
     for arguments in (["run", model, 3, 40], ["fuzz", model, 5, 1]):
         done = subprocess.run(
             [harness, *map(str, arguments)], capture_output=True, text=True, check=False
@@ -73,6 +85,27 @@ def test_sanitizers_find_nothing_even_in_damaged_files(tmp_path: Path):
     opened, refused = (int(word) for word in re.findall(r"\d+", done.stdout))
     assert opened > 0
     assert refused > 0
+
+
+@pytest.mark.sanitizers
+def test_threads_do_not_race(model: Path, tmp_path: Path):
+    """The sanitizer for threads, which LLVM's archer tells what OpenMP orders."""
+    compiler = shutil.which("clang++")
+    if compiler is None:
+        pytest.skip("needs clang")
+    harness = harness_of(compiler, ["-g1", "-fsanitize=thread"], tmp_path)
+    done = subprocess.run(
+        [harness, "run", model, "4", "200"],
+        env={"ARCHER_OPTIONS": "verbose=1", "TSAN_OPTIONS": "ignore_noninstrumented_modules=1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if "Archer detected" not in done.stdout + done.stderr:
+        pytest.skip("needs LLVM's OpenMP with archer")
+    assert done.returncode == 0, done.stderr
+    assert "WARNING" not in done.stderr, done.stderr
+    assert done.stdout.count("same") == 2
 
 
 @pytest.fixture(scope="module")

@@ -29,6 +29,8 @@ ALLOCATOR = {
     "OMP_WAIT_POLICY": "passive",
 }
 
+SPINS = 10_000  # some tenths of a millisecond
+
 INPUT = """
 units metal
 read_data {data}
@@ -157,9 +159,10 @@ def write_tube(folder: Path, n_atoms: int) -> tuple[Path, Path, int]:
     return data, arrays, len(atoms)
 
 
-def output_of(command: list[str], folder: Path, threads: int) -> str:
+def output_of(command: list[str], folder: Path, threads: int, spins: int = 0) -> str:
     """Run a command and return what it printed."""
     environment = os.environ | ALLOCATOR | {"OMP_NUM_THREADS": str(threads)}
+    environment["GOMP_SPINCOUNT"] = str(spins)
     result = subprocess.run(
         command,
         cwd=folder,
@@ -191,15 +194,19 @@ def time_ours(
     style: str,
     ranks: int = 1,
     threads: int = 1,
+    spins: int = 0,
     plugin: Path | None = None,
 ) -> Timing:
-    """Time LAMMPS with our pair style, the installed one or that of another plugin."""
+    """Time LAMMPS with our pair style, the installed one or that of another plugin.
+
+    Threads that have nothing to do look this many times for work before they sleep.
+    """
     script = data.parent / "in.bench"
     load = f"plugin clear\nplugin load {plugin}\n" if plugin else ""
     script.write_text(load + INPUT.format(model=model, data=data, steps=steps, style=style))
     prefix = lmp_room.mpirun_command(ranks) if ranks > 1 else []
     command = [*prefix, *lmp_room.lmp_command(), "-in", "in.bench", "-log", "none"]
-    text = output_of(command, data.parent, threads)
+    text = output_of(command, data.parent, threads, spins)
     loop = re.findall(r"Loop time of (\S+) on", text)[-1]
     peak = re.findall(r"peak memory (\d+) MiB per rank", text)[-1]
     return Timing(float(loop) / steps, float(peak), text)
@@ -277,7 +284,8 @@ def report_scaling(paths: dict[str, Path], folder: Path, size: int, pairs: int) 
     """Print ranks and threads against one of each, in one round after another."""
     data, _, n_atoms = write_tube(folder, size)
     steps = steps_for(n_atoms)
-    layouts = [(1, 1), (1, 2), (2, 1), (4, 1)]
+    layouts = [(1, 1), (1, 2), (1, 2, SPINS), (2, 1), (4, 1)]
+    layouts = [one for one in layouts if one[0] * one[1] <= os.cpu_count()]
     rounds = [
         [time_ours(paths["native"], data, steps, "engine native", *layout) for layout in layouts]
         for _ in range(pairs)
@@ -289,12 +297,12 @@ def report_scaling(paths: dict[str, Path], folder: Path, size: int, pairs: int) 
     )
     print("| neighbor, communication: % of the loop | graph, network, sums: % of the pair style |")
     print("|" + " --- |" * 7)
-    for k, (ranks, threads) in enumerate(layouts):
+    for k, (ranks, threads, *spins) in enumerate(layouts):
         speeds = sorted(one[0].step_s / one[k].step_s for one in rounds)
         every = ", ".join(f"{one:.2f}" for one in speeds)
         rate = max(one[k].rate(n_atoms) for one in rounds)
         print(
-            f"| {ranks} | {threads} | {rate:.0f} | {statistics.median(speeds):.2f} ({every}) | "
+            f"| {ranks} | {threads}{' (spinning)' if spins else ''} | {rate:.0f} | {statistics.median(speeds):.2f} ({every}) | "
             f"{' | '.join(profile_of(rounds[-1][k]))} |",
             flush=True,
         )
