@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 // AOTInductor files (.nequip.pt2): of deploy-model (gradients of the atoms that count) and of
 // nequip-compile (forces and virial of all atoms).
-#include "network.h"
+#include "operators.h"
 #include "torch_calls.h"
 
 #include <torch/csrc/inductor/aoti_package/model_package_loader.h>
@@ -163,10 +163,6 @@ void check_interface(const Metadata &metadata)
     if (!metadata.count(key))
       throw ModelError(std::string("it is not a file of a NequIP model (no ") + key +
                        " inside); " + kRedeploy);
-  const auto libraries = metadata.find("nequip_custom_ops_libs");
-  if (libraries != metadata.end() && !libraries->second.empty())
-    throw ModelError("it needs operators of Python packages (" + libraries->second +
-                     "), which LAMMPS cannot load; compile it without that modifier");
   for (const auto &name : names_in(metadata.at("nequip_aoti_inputs")))
     if (!kKnownInputs.count(name))
       throw ModelError("its input '" + name + "' is unknown; compile it with --target "
@@ -191,6 +187,7 @@ OpenedNetwork open_aotinductor(const std::string &path, const std::string &devic
   check_interface(opened.metadata);
   check_device(opened.metadata, device);
   check_processor(opened.metadata);
+  load_operators(opened.metadata);
   opened.network = readable(
       kind, [&] { return std::make_unique<AotiNetwork>(path, device, opened.metadata); });
   return opened;

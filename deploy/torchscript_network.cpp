@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 // TorchScript files: of deploy-model (energies only) and of nequip-compile (gradients inside).
 #include "layered_network.h"
+#include "operators.h"
+#include "stored_archive.h"
 #include "torch_calls.h"
 
 #include <torch/csrc/autograd/autograd.h>
@@ -69,10 +71,21 @@ torch::jit::Module load(const std::string &path, const std::string &device, Extr
   });
 }
 
+// What a file says of itself, before torch looks up what its code calls.
+Metadata words_of(const std::string &path)
+{
+  try {
+    return StoredArchive(path).read_folder("extra");
+  } catch (const ModelError &) {    // torch says what is wrong with its own files
+    return {};
+  }
+}
+
 }    // namespace
 
 OpenedNetwork open_torchscript(const std::string &path, const std::string &device)
 {
+  load_operators(words_of(path));
   ExtraFiles extra;
   for (const char *key : {"r_max", "type_names", "num_types", "model_dtype", "allow_tf32",
                           "per_edge_type_cutoff", "tempermd_format", "num_layers", "units",

@@ -374,7 +374,7 @@ CHANGES = [
         "its outputs are 'atomic_energy total_energy forces stress', expected .* virial",
     ),
     ({"nequip_aoti_outputs": "atomic_energy edge_gradients more"}, "gives 2 outputs, expected 3"),
-    ({"nequip_custom_ops_libs": "oeq"}, r"operators of Python packages \(oeq\)"),
+    ({"nequip_custom_ops_libs": "oeq"}, "package oeq, expected TEMPERMD_OPERATORS to name"),
     ({"AOTI_DEVICE_KEY": "cuda"}, "compiled for device 'cuda' and cannot run on 'cpu'"),
     ({"tempermd_format": "99"}, "tempermd_format is 99, this pair style reads 2"),
     ({"test_configuration": "altered"}, "forces differ from those recorded at deployment"),

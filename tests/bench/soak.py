@@ -1,9 +1,9 @@
 """A long run that deletes, inserts, changes the box and rebuilds lists: does memory stay flat?
 
-``python tests/bench/soak.py [--minutes 30] [--ranks 2]`` runs the shipped model on the shipped tube
-at 300 K. Each cycle deletes an atom and puts it back, inserts one on the axis, runs NPT, deletes
-that one, and runs NVT and NVE. It prints a line now and then and, at the end, how peak memory and
-the energy of the NVE parts moved.
+``python tests/bench/soak.py [--minutes 30] [--ranks 2] [--engine torch]`` runs the shipped model on
+the shipped tube at 300 K. Each cycle deletes an atom and puts it back, inserts one on the axis,
+runs NPT, deletes that one, and runs NVT and NVE. It prints a line now and then and, at the end, how
+peak memory and the energy of the NVE parts moved.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ INPUT = """
 units metal
 atom_modify map yes
 read_data {data}
-pair_style nequip
+pair_style nequip engine {engine}
 pair_coeff * * {model} C
 neighbor 0.5 bin
 neigh_modify every 1 delay 0 check yes
@@ -108,12 +108,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--minutes", type=float, default=30.0)
     parser.add_argument("--ranks", type=int, default=2)
+    parser.add_argument("--engine", default="native", choices=["native", "torch"])
     arguments = parser.parse_args()
     shipped = lmp_room.potentials_folder()
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         files = {"data": shipped / "tube_8_8.data", "model": shipped / "carbon_base.nequip.pth"}
-        (folder / "in.soak").write_text(INPUT.format(stop="stop", **files))
+        (folder / "in.soak").write_text(INPUT.format(stop="stop", engine=arguments.engine, **files))
         prefix = lmp_room.mpirun_command(arguments.ranks) if arguments.ranks > 1 else []
         command = [*prefix, *lmp_room.lmp_command(), "-in", "in.soak", "-screen", "none"]
         begin = time.monotonic()

@@ -207,6 +207,10 @@ def deploy(
             "for this machine's kind of processor, in minutes); by the output's name if not given.",
         ),
     ] = None,
+    modifier: Annotated[
+        list[str] | None,
+        typer.Option(help="One of nequip's modifiers, e.g. enable_OpenEquivariance for a GPU."),
+    ] = None,
 ) -> None:
     """Turn a checkpoint into a model that LAMMPS runs, checked against the original.
 
@@ -214,7 +218,8 @@ def deploy(
     """
     from tempermd import deploy as station
 
-    print(station.deploy(checkpoint, output, device, file_format), file=sys.stderr)
+    made = station.deploy(checkpoint, output, device, file_format, modifier or ())
+    print(made, file=sys.stderr)
     print(output)
 
 

@@ -20,12 +20,20 @@ from tempermd.deploy.check import (
 )
 from tempermd.deploy.files import FORMAT_VERSION, checked_output
 from tempermd.deploy.load import checked_device, open_deployed
+from tempermd.deploy.operators import (
+    OPERATOR_PACKAGES,
+    checked_modifiers,
+    modified,
+    operator_packages,
+)
 from tempermd.deploy.torchscript import write_torchscript
 from tempermd.records import Record, UserError, atomic_write, sha256_file
 from tempermd.training.graphs import build_graph
 from tempermd.training.models import load_checkpoint
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import torch
 
 
@@ -60,6 +68,7 @@ def deploy(
     output: Path | str,
     device: str = "cpu",
     file_format: str | None = None,
+    modifiers: Sequence[str] = (),
 ) -> Deployed:
     """Write the EMA weights of a checkpoint for LAMMPS, and check the file.
 
@@ -76,12 +85,16 @@ def deploy(
     file_format
         ``torchscript`` or ``aotinductor`` (a C++ compiler is needed, and minutes); what the
         name of the output says if not given.
+    modifiers
+        Names of nequip's modifiers to apply, e.g. ``enable_OpenEquivariance`` for a GPU.
     """
     output, file_format = checked_output(output, file_format)
     checked_device(device)
     checkpoint_sha256 = sha256_file(checkpoint)
     model = load_checkpoint(checkpoint)
-    return deploy_model(model, output, device=device, checkpoint_sha256=checkpoint_sha256)
+    return deploy_model(
+        model, output, device=device, checkpoint_sha256=checkpoint_sha256, modifiers=modifiers
+    )
 
 
 def deploy_model(
@@ -90,12 +103,14 @@ def deploy_model(
     *,
     device: str = "cpu",
     checkpoint_sha256: str = "",
+    modifiers: Sequence[str] = (),
 ) -> Deployed:
     """Write an eager nequip model for LAMMPS; the model itself becomes energy-only.
 
-    The name of the output says the format.
+    The name of the output says the format. ``modifiers`` are nequip's, by name.
     """
     output, file_format = checked_output(output)
+    checked_modifiers(model, modifiers, device, file_format)
     model.eval().to(device)
     described = _describe(model, device, checkpoint_sha256)
     type_names = described["type_names"].split()
@@ -108,7 +123,7 @@ def deploy_model(
     graphs = [build_graph(atoms, type_names, cutoff_A) for atoms in structures]
     described["test_configuration"] = format_configuration(graphs[0], references[0], tolerance)
 
-    network = _network(model, type_names, described)
+    network = _network(model, type_names, described, modifiers)
     native, splines = "", "AOTInductor: not for the native engine"
     if file_format == "torchscript":
         native, splines = _description(model, network, described)
@@ -144,15 +159,23 @@ def deploy_model(
 
 
 def _network(
-    model: torch.nn.Module, type_names: list[str], described: dict[str, str]
+    model: torch.nn.Module,
+    type_names: list[str],
+    described: dict[str, str],
+    modifiers: Sequence[str],
 ) -> torch.nn.Module:
-    """Return the energy-only network to write; add to ``described`` if it is laid out by layers."""
-    from nequip.model.modify_utils import modify
+    """Return the energy-only network to write.
 
+    Adds to ``described`` whether it is laid out by layers, and whose operators it calls.
+    """
     from tempermd.deploy.blocks import NotLayeredError
     from tempermd.deploy.layers import layered
 
-    energy_only = modify(model, [{"modifier": "disable_ForceStressOutput"}]).to("cpu")
+    energy_only = modified(model, ["disable_ForceStressOutput", *modifiers])
+    if packages := operator_packages(energy_only):
+        described |= {OPERATOR_PACKAGES: packages, "tempermd_layered": "0"}
+        return energy_only  # which keeps its operators
+    energy_only = energy_only.to("cpu")
     try:
         network, described["tempermd_layered"] = layered(energy_only, type_names), "1"
     except NotLayeredError:

@@ -10,6 +10,7 @@ import numpy as np
 from tempermd.deploy.aotinductor import open_aotinductor
 from tempermd.deploy.check import WARM_UP_CALLS, parse_configuration
 from tempermd.deploy.files import extra_files, model_info
+from tempermd.deploy.operators import OPERATOR_PACKAGES, import_operators
 from tempermd.deploy.torchscript import open_torchscript
 from tempermd.records import UserError
 from tempermd.training.graphs import predict
@@ -60,6 +61,7 @@ def load_deployed(path: Path | str, device: str = "cpu") -> tuple[Model, dict[st
 def open_deployed(path: Path, device: str) -> tuple[Model, dict[str, Any]]:
     """Load a deployed model as it is, unchecked."""
     info = model_info(path)
+    import_operators(info.get(OPERATOR_PACKAGES, ""))
     if info["format"] == "aotinductor":
         return open_aotinductor(path, info, device), info
     return open_torchscript(path, device), info
