@@ -187,10 +187,11 @@ OpenedNetwork open_aotinductor(const std::string &path, const std::string &devic
   check_interface(opened.metadata);
   check_device(opened.metadata, device);
   check_processor(opened.metadata);
-  load_operators(opened.metadata);
-  opened.network = readable(
-      kind, [&] { return std::make_unique<AotiNetwork>(path, device, opened.metadata); });
-  return opened;
+  return with_operators(opened.metadata, [&] {
+    opened.network = readable(
+        kind, [&] { return std::make_unique<AotiNetwork>(path, device, opened.metadata); });
+    return std::move(opened);
+  });
 }
 
 }    // namespace tempermd

@@ -9,26 +9,45 @@
 
 namespace tempermd {
 
-void load_operators(const Metadata &metadata)
+namespace {
+
+// nequip's name for the Python packages whose operators a file calls
+constexpr const char *kPackages = "nequip_custom_ops_libs";
+
+// Never closed: torch keeps what they register.
+void load(const std::string &libraries)
 {
-  const auto packages = metadata.find(kOperatorPackages);
-  if (packages == metadata.end() || packages->second.empty()) return;
-  const std::string needs = "it needs operators of the Python package " + packages->second;
-  const char *libraries = std::getenv("TEMPERMD_OPERATORS");
-  if (!libraries || !*libraries)
-    throw ModelError(needs + ", expected TEMPERMD_OPERATORS to name the shared library that holds "
-                     "them (several: separated by colons); set it, or deploy without that modifier");
   std::istringstream stream(libraries);
   for (std::string library; std::getline(stream, library, ':');) {
-    if (library.empty()) continue;
-    // never closed: torch keeps what they register
-    if (!dlopen(library.c_str(), RTLD_NOW | RTLD_GLOBAL)) {
-      const char *fault = dlerror();
-      throw ModelError(needs + ", and of TEMPERMD_OPERATORS the library '" + library +
-                       "' cannot be loaded (" + (fault ? fault : "no reason given") +
-                       "); install that package for this torch, or deploy without that modifier");
-    }
+    if (library.empty() || dlopen(library.c_str(), RTLD_NOW | RTLD_LOCAL)) continue;
+    const char *fault = dlerror();
+    throw ModelError("the library '" + library + "' cannot be loaded (" +
+                     (fault ? fault : "no reason given") + ")");
   }
+}
+
+}    // namespace
+
+OpenedNetwork with_operators(const Metadata &metadata, const std::function<OpenedNetwork()> &open)
+{
+  const auto packages = metadata.find(kPackages);
+  if (packages == metadata.end() || packages->second.empty()) return open();
+  const std::string needs = "it needs operators of the Python package " + packages->second;
+  const char *given = std::getenv("TEMPERMD_OPERATORS");
+  const std::string libraries = given ? given : "";
+  if (libraries.empty())
+    throw ModelError(needs + ", expected TEMPERMD_OPERATORS to name the shared library that holds "
+                     "them (several: separated by colons); set it, or deploy without that modifier");
+  std::string fault;
+  try {
+    load(libraries);
+    return open();
+  } catch (const std::exception &error) {    // torch's, too: of an operator registered twice
+    fault = error.what();
+  }
+  throw ModelError(needs + ", and with TEMPERMD_OPERATORS='" + libraries + "' it cannot be opened: " +
+                   fault + "; name the libraries of that package there, made for this torch, or "
+                   "deploy without that modifier");
 }
 
 }    // namespace tempermd

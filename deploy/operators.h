@@ -4,13 +4,12 @@
 
 #include "network.h"
 
+#include <functional>
+
 namespace tempermd {
 
-// nequip's name for the Python packages whose operators a file calls
-constexpr const char *kOperatorPackages = "nequip_custom_ops_libs";
-
-// Where a file says that it needs operators of Python packages: loads the shared libraries that
-// TEMPERMD_OPERATORS names, separated by colons. Throws ModelError.
-void load_operators(const Metadata &);
+// Opens a file by `open`. Where it says that it needs operators of Python packages, the shared
+// libraries that TEMPERMD_OPERATORS names, separated by colons, are loaded before. Throws ModelError.
+OpenedNetwork with_operators(const Metadata &, const std::function<OpenedNetwork()> &open);
 
 }    // namespace tempermd

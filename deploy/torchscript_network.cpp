@@ -81,11 +81,9 @@ Metadata words_of(const std::string &path)
   }
 }
 
-}    // namespace
-
-OpenedNetwork open_torchscript(const std::string &path, const std::string &device)
+// Once torch knows all operators.
+OpenedNetwork open_known(const std::string &path, const std::string &device)
 {
-  load_operators(words_of(path));
   ExtraFiles extra;
   for (const char *key : {"r_max", "type_names", "num_types", "model_dtype", "allow_tf32",
                           "per_edge_type_cutoff", "tempermd_format", "num_layers", "units",
@@ -101,6 +99,13 @@ OpenedNetwork open_torchscript(const std::string &path, const std::string &devic
   else
     opened.network = std::make_unique<TorchScriptNetwork>(std::move(module), device, !ours);
   return opened;
+}
+
+}    // namespace
+
+OpenedNetwork open_torchscript(const std::string &path, const std::string &device)
+{
+  return with_operators(words_of(path), [&] { return open_known(path, device); });
 }
 
 }    // namespace tempermd

@@ -383,8 +383,14 @@ CHANGES = [
 
 @pytest.mark.parametrize(("changes", "sentence"), CHANGES, ids=lambda one: "-".join(one)[:30])
 def test_refuses_other_metadata(
-    changes: dict, sentence: str, start: Start, ours: Path, tmp_path: Path
+    changes: dict,
+    sentence: str,
+    start: Start,
+    ours: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setenv("TEMPERMD_OPERATORS", "")  # set where OpenEquivariance is installed
     if "test_configuration" in changes:
         changes = {"test_configuration": altered_configuration(ours)}
     with pytest.raises(Exception, match=sentence):

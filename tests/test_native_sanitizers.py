@@ -53,7 +53,7 @@ def harness_of(compiler: str, flags: list[str], folder: Path) -> Path:
     built = subprocess.run(
         [compiler, *flags, *files, "-o", program], capture_output=True, text=True, check=False
     )
-    if "cannot find" in built.stderr:
+    if "cannot find" in built.stderr or "'omp.h' file not found" in built.stderr:
         pytest.skip("needs the sanitizers' libraries")
     assert built.returncode == 0, built.stderr
     return program
@@ -101,7 +101,8 @@ def test_threads_do_not_race(model: Path, tmp_path: Path):
         text=True,
         check=False,
     )
-    if "Archer detected" not in done.stdout + done.stderr:
+    races_told = done.returncode in (0, 66)  # what the sanitizer ends with
+    if races_told and "Archer detected" not in done.stdout + done.stderr:
         pytest.skip("needs LLVM's OpenMP with archer")
     assert done.returncode == 0, done.stderr
     assert "WARNING" not in done.stderr, done.stderr

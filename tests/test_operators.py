@@ -5,7 +5,9 @@ The operator is a real one, compiled here; OpenEquivariance's own need a GPU.
 
 from __future__ import annotations
 
+import ctypes.util
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -20,6 +22,7 @@ from pair_style_cases import small_box
 from tempermd import lmp
 from tempermd.deploy import deploy_model, load_deployed, model_info
 from tempermd.records import UserError
+from test_cli import tempermd
 
 SOURCE = """
 #include <ATen/ATen.h>
@@ -95,16 +98,21 @@ def modifier(library: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return "enable_made"
 
 
-def forces_in_lammps(model: Path, folder: Path, operators: str) -> tuple[np.ndarray, str]:
-    """Return forces (N, 3) in eV/Å, none if it failed, and what LAMMPS printed."""
+def forces_in_lammps(model: Path, folder: Path, operators: str) -> tuple[np.ndarray | None, str]:
+    """Return forces (N, 3) in eV/Å, or None if it failed, and what LAMMPS printed."""
     folder.mkdir()
     write(folder / "box.data", small_box(), format="lammps-data", masses=True)
     (folder / "in.box").write_text(INPUT.format(model=model))
     done = lmp.run_process(["-in", "in.box"], folder, env={"TEMPERMD_OPERATORS": operators})
-    if done.exit_code != 0:
-        return np.empty((0, 3)), done.stdout_tail
-    atoms = read(folder / "forces.dump", format="lammps-dump-text")
-    return atoms.get_forces(), done.stdout_tail
+    dump = folder / "forces.dump"
+    if not dump.is_file():
+        return None, done.stdout_tail
+    return read(dump, format="lammps-dump-text").get_forces(), done.stdout_tail
+
+
+def other_library() -> str:
+    """Return a shared library that knows nothing of torch."""
+    return ctypes.util.find_library("m")
 
 
 def test_lammps_runs_operators_of_other_packages(modifier: str, library: Path, tmp_path: Path):
@@ -115,15 +123,21 @@ def test_lammps_runs_operators_of_other_packages(modifier: str, library: Path, t
     assert model_info(changed)["nequip_custom_ops_libs"] == "made_operators"
 
     wanted, _ = forces_in_lammps(plain, tmp_path / "plain", "")
-    found, _ = forces_in_lammps(changed, tmp_path / "changed", str(library))
+    found, text = forces_in_lammps(changed, tmp_path / "changed", str(library))
+    assert found is not None, text
     assert np.abs(wanted).max() > 0.1
     np.testing.assert_allclose(found, wanted, atol=1e-8)
 
     missing = "it needs operators of the Python package made_operators"
-    _, text = forces_in_lammps(changed, tmp_path / "unset", "")
-    assert f"{missing}, expected TEMPERMD_OPERATORS to name the shared library" in text
-    _, text = forces_in_lammps(changed, tmp_path / "absent", "/nowhere/libmade.so")
-    assert f"{missing}, and of TEMPERMD_OPERATORS the library '/nowhere/libmade.so' " in text
+    faults = {
+        "": "expected TEMPERMD_OPERATORS to name the shared library",
+        "/nowhere/made.so": "with TEMPERMD_OPERATORS='/nowhere/made.so' it cannot be opened: the",
+        other_library(): "it cannot be opened: .*made_operators",
+    }
+    for number, (operators, sentence) in enumerate(faults.items()):
+        found, text = forces_in_lammps(changed, tmp_path / f"fault{number}", operators)
+        assert found is None
+        assert re.search(f"{missing}, .*{sentence}", text.replace("\n", " ")), text
 
 
 def test_python_imports_the_package(
@@ -141,7 +155,8 @@ def test_python_imports_the_package(
 @pytest.mark.parametrize(
     ("name", "output", "sentence"),
     [
-        ("enable_wings", "m.nequip.pth", "'enable_wings' is unknown; this model has .*OpenEqui"),
+        ("enable_wings", "m.nequip.pth", "'enable_wings' is no modifier that speeds .*OpenEqui"),
+        ("enable_ForceStressOutput", "m.nequip.pth", "is no modifier that speeds this model up"),
         ("enable_OpenEquivariance", "m.nequip.pth", "is not for device cpu; choose another --dev"),
         ("enable_made", "m.nequip.pt2", "is not for format aotinductor; choose torchscript"),
     ],
@@ -163,6 +178,13 @@ def test_a_modifier_without_its_package(
         deploy_model(random_model(), tmp_path / "m.nequip.pth", modifiers=[modifier])
 
 
+def test_the_command_hands_modifiers_over(tmp_path: Path) -> None:
+    checkpoint, output = lmp.potentials_folder() / "carbon_base.ckpt", tmp_path / "m.nequip.pth"
+    code, _, told = tempermd("deploy", checkpoint, "-o", output, "--modifier", "enable_wings")
+    assert code == 1
+    assert "'enable_wings' is no modifier" in told
+
+
 def test_lammps_is_told_where_openequivariance_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -172,7 +194,8 @@ def test_lammps_is_told_where_openequivariance_is(
     library.parent.mkdir(parents=True)
     (package / "__init__.py").write_text("raise AssertionError('only for CUDA')\n")
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.delenv("TEMPERMD_OPERATORS", raising=False)
+    monkeypatch.setenv("TEMPERMD_OPERATORS", "")  # so that what was there comes back
+    monkeypatch.delenv("TEMPERMD_OPERATORS")
     lmp.register()
     assert "TEMPERMD_OPERATORS" not in os.environ
     library.touch()

@@ -79,17 +79,16 @@ def energy_of(timing: bench.Timing) -> float:
 def report(model: Path, data: Path, n_atoms: int, plugins: dict[str, Path], pairs: int) -> None:
     """Print a row for each choice that is left out."""
     steps = bench.steps_for(n_atoms)
-    tries = {name: (plugin, "engine native", 1, 1) for name, plugin in plugins.items()}
-    tries["radial networks evaluated"] = (plugins[""], "engine native radial network", 1, 1)
-    tries["two ranks"] = (plugins[""], "engine native", 2, 1)
-    tries["two ranks, ghosts extended"] = (plugins[""], "engine native ghosts extended", 2, 1)
-    tries["two threads"] = (plugins[""], "engine native", 1, 2)
-    tries[f"two threads, {IN_TURN}"] = (*tries.pop(IN_TURN)[:3], 2)
+    as_it_is, native = plugins[""], "engine native"
+    one, ranks, threads = bench.Layout(), bench.Layout(ranks=2), bench.Layout(threads=2)
+    tries = {name: (native, one, plugin) for name, plugin in plugins.items() if name != IN_TURN}
+    tries["radial networks evaluated"] = (f"{native} radial network", one, as_it_is)
+    tries["two ranks"] = (native, ranks, as_it_is)
+    tries["two ranks, ghosts extended"] = (f"{native} ghosts extended", ranks, as_it_is)
+    tries["two threads"] = (native, threads, as_it_is)
+    tries[f"two threads, {IN_TURN}"] = (native, threads, plugins[IN_TURN])
     rounds = [
-        {
-            name: bench.time_ours(model, data, steps, *how, plugin=plugin)
-            for name, (plugin, *how) in tries.items()
-        }
+        {name: bench.time_ours(model, data, steps, *how) for name, how in tries.items()}
         for _ in range(pairs)
     ]
     print("| without the choice | atom-steps/s | time, as it is = 1: median (all) |")
@@ -116,7 +115,7 @@ def main() -> None:
         folder = Path(scratch).resolve()
         plugins = build_all(folder)
         versions = ", ".join(f"{name} {version}" for name, version in lmp_room.versions().items())
-        print(f"{bench.machine()}; {versions}; {options.atoms} atoms, one thread")
+        print(f"{bench.machine()}; {versions}; {options.atoms} atoms")
         for name in options.models:
             models = folder / re.sub(r"\W", "_", name)
             paths = bench.write_models(models, bench.MODELS[name], False)

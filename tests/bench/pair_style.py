@@ -62,6 +62,18 @@ print(open("/proc/self/status").read().split("VmHWM:")[1].split()[0])
 
 
 @dataclass(frozen=True)
+class Layout:
+    """MPI ranks, threads of each, and how often an idle thread looks for work before it sleeps."""
+
+    ranks: int = 1
+    threads: int = 1
+    spins: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.ranks} | {self.threads}{' (spinning)' if self.spins else ''}"
+
+
+@dataclass(frozen=True)
 class Timing:
     """Seconds per step, peak memory of the largest process (MiB), and what was printed."""
 
@@ -159,10 +171,10 @@ def write_tube(folder: Path, n_atoms: int) -> tuple[Path, Path, int]:
     return data, arrays, len(atoms)
 
 
-def output_of(command: list[str], folder: Path, threads: int, spins: int = 0) -> str:
+def output_of(command: list[str], folder: Path, layout: Layout) -> str:
     """Run a command and return what it printed."""
-    environment = os.environ | ALLOCATOR | {"OMP_NUM_THREADS": str(threads)}
-    environment["GOMP_SPINCOUNT"] = str(spins)
+    threads = {"OMP_NUM_THREADS": str(layout.threads), "GOMP_SPINCOUNT": str(layout.spins)}
+    environment = os.environ | ALLOCATOR | threads
     result = subprocess.run(
         command,
         cwd=folder,
@@ -182,7 +194,8 @@ def time_upstream(model: Path, arrays: Path, steps: int, threads: int = 1) -> Ti
     script = arrays.parent / "upstream.py"
     script.write_text(UPSTREAM)
     arguments = [str(model), str(arrays), str(threads), str(steps)]
-    text = output_of([sys.executable, str(script), *arguments], arrays.parent, threads)
+    command = [sys.executable, str(script), *arguments]
+    text = output_of(command, arrays.parent, Layout(threads=threads))
     step_s, peak_kB = text.split()[-2:]
     return Timing(float(step_s), float(peak_kB) / 1024, text)
 
@@ -192,21 +205,16 @@ def time_ours(
     data: Path,
     steps: int,
     style: str,
-    ranks: int = 1,
-    threads: int = 1,
-    spins: int = 0,
+    layout: Layout = Layout(),
     plugin: Path | None = None,
 ) -> Timing:
-    """Time LAMMPS with our pair style, the installed one or that of another plugin.
-
-    Threads that have nothing to do look this many times for work before they sleep.
-    """
+    """Time LAMMPS with our pair style, the installed one or that of another plugin."""
     script = data.parent / "in.bench"
     load = f"plugin clear\nplugin load {plugin}\n" if plugin else ""
     script.write_text(load + INPUT.format(model=model, data=data, steps=steps, style=style))
-    prefix = lmp_room.mpirun_command(ranks) if ranks > 1 else []
+    prefix = lmp_room.mpirun_command(layout.ranks) if layout.ranks > 1 else []
     command = [*prefix, *lmp_room.lmp_command(), "-in", "in.bench", "-log", "none"]
-    text = output_of(command, data.parent, threads, spins)
+    text = output_of(command, data.parent, layout)
     loop = re.findall(r"Loop time of (\S+) on", text)[-1]
     peak = re.findall(r"peak memory (\d+) MiB per rank", text)[-1]
     return Timing(float(loop) / steps, float(peak), text)
@@ -284,10 +292,10 @@ def report_scaling(paths: dict[str, Path], folder: Path, size: int, pairs: int) 
     """Print ranks and threads against one of each, in one round after another."""
     data, _, n_atoms = write_tube(folder, size)
     steps = steps_for(n_atoms)
-    layouts = [(1, 1), (1, 2), (1, 2, SPINS), (2, 1), (4, 1)]
-    layouts = [one for one in layouts if one[0] * one[1] <= os.cpu_count()]
+    layouts = [Layout(1, 1), Layout(1, 2), Layout(1, 2, SPINS), Layout(2, 1), Layout(4, 1)]
+    layouts = [one for one in layouts if one.ranks * one.threads <= os.cpu_count()]
     rounds = [
-        [time_ours(paths["native"], data, steps, "engine native", *layout) for layout in layouts]
+        [time_ours(paths["native"], data, steps, "engine native", layout) for layout in layouts]
         for _ in range(pairs)
     ]
     print(f"\n{n_atoms} atoms, native engine:\n")
@@ -297,14 +305,13 @@ def report_scaling(paths: dict[str, Path], folder: Path, size: int, pairs: int) 
     )
     print("| neighbor, communication: % of the loop | graph, network, sums: % of the pair style |")
     print("|" + " --- |" * 7)
-    for k, (ranks, threads, *spins) in enumerate(layouts):
+    for k, layout in enumerate(layouts):
         speeds = sorted(one[0].step_s / one[k].step_s for one in rounds)
         every = ", ".join(f"{one:.2f}" for one in speeds)
         rate = max(one[k].rate(n_atoms) for one in rounds)
-        how = f"{threads} (spinning)" if spins else f"{threads}"
         speed = f"{statistics.median(speeds):.2f} ({every})"
         profile = " | ".join(profile_of(rounds[-1][k]))
-        print(f"| {ranks} | {how} | {rate:.0f} | {speed} | {profile} |", flush=True)
+        print(f"| {layout} | {rate:.0f} | {speed} | {profile} |", flush=True)
 
 
 def profile_of(timing: Timing) -> tuple[str, str, str]:

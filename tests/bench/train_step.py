@@ -5,10 +5,10 @@ one thread, where no options say otherwise. Numbers as arguments are structures 
 Prints core-milliseconds per step.
 
 ``--bound`` prints instead what any faster tensor product could bring to compiled steps: the same
-steps with products that only add up what they are given, so that all else, their inputs' gradients
-included, is still computed. ``--compiling`` prints the core-seconds of compiling, g++ included,
-with an empty cache of torch's and with the one that this left: those of a process that compiles
-less those of one that does not.
+steps with products that only add up the squares of what they are given: every input is read and
+every gradient written, in both directions, with next to no arithmetic, and all else is as it was.
+``--compiling`` prints the core-seconds of compiling, g++ included, with an empty cache of torch's
+and with the one that this left: those of a process that compiles less those of one that does not.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def cells(n_frames: int, n_atoms: int = 200) -> list:
 
 
 def free_products(model: Any) -> None:
-    """Let a model's tensor products do no more than add up what they are given."""
+    """Let a model's tensor products do no more than add up the squares of what they are given."""
     import torch
     from nequip.nn.model_modifier_utils import replace_submodules
 
@@ -62,8 +62,8 @@ def free_products(model: Any) -> None:
             self.width = product.tp.irreps_out.dim
 
         def forward(self, x, edge_attr, edge_weight, edge_dst, edge_src):
-            one = x.sum(1, keepdim=True) + edge_attr.mean() + edge_weight.mean()
-            return one.expand(x.size(0), self.width)
+            one = x.square().sum(1, keepdim=True) + edge_attr.square().mean()
+            return (one + edge_weight.square().mean()).expand(x.size(0), self.width)
 
     replace_submodules(model, ComponentwiseProduct, Free)
 

@@ -209,7 +209,7 @@ def deploy(
     ] = None,
     modifier: Annotated[
         list[str] | None,
-        typer.Option(help="One of nequip's modifiers, e.g. enable_OpenEquivariance for a GPU."),
+        typer.Option(help="One that speeds nequip up, e.g. enable_OpenEquivariance on a GPU."),
     ] = None,
 ) -> None:
     """Turn a checkpoint into a model that LAMMPS runs, checked against the original.

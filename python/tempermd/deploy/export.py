@@ -86,7 +86,7 @@ def deploy(
         ``torchscript`` or ``aotinductor`` (a C++ compiler is needed, and minutes); what the
         name of the output says if not given.
     modifiers
-        Names of nequip's modifiers to apply, e.g. ``enable_OpenEquivariance`` for a GPU.
+        Names of nequip's modifiers that speed a model up, e.g. ``enable_OpenEquivariance``.
     """
     output, file_format = checked_output(output, file_format)
     checked_device(device)

@@ -15,19 +15,27 @@ if TYPE_CHECKING:
 # in a file's metadata: nequip's name for the packages whose operators it calls
 OPERATOR_PACKAGES = "nequip_custom_ops_libs"
 
+# what such a package raises where it is missing, or where torch or the machine is not what it needs
+UNUSABLE = (ImportError, OSError, AssertionError, RuntimeError)
+
 
 def checked_modifiers(
     model: torch.nn.Module, modifiers: Sequence[str], device: str, file_format: str
 ) -> None:
-    """Refuse modifiers that a model does not have, or not for a device or a format."""
+    """Refuse modifiers that do not speed a model up, or not on a device or in a format."""
     from nequip.model.modify_utils import get_all_modifiers
     from nequip.nn import model_modifier_utils as marks
 
-    known = get_all_modifiers(model)
+    known = {
+        name: one
+        for name, one in get_all_modifiers(model).items()
+        # persistent ones change what a model computes
+        if not (marks.is_persistent_model_modifier(one) or marks.is_private_model_modifier(one))
+    }
     for name in modifiers:
         if name not in known:
-            public = sorted(one for one in known if not marks.is_private_model_modifier(known[one]))
-            raise UserError(f"modifier '{name}' is unknown; this model has {', '.join(public)}")
+            names = ", ".join(sorted(known)) or "none"
+            raise UserError(f"'{name}' is no modifier that speeds this model up; it has {names}")
         if device in marks.get_model_modifier_unsupported_devices(known[name]):
             raise UserError(f"modifier {name} is not for device {device}; choose another --device")
         formats = marks.get_model_modifier_supported_compile_modes(known[name])
@@ -44,8 +52,7 @@ def modified(model: torch.nn.Module, modifiers: Sequence[str]) -> torch.nn.Modul
     for name in modifiers:
         try:
             model = modify(model, [{"modifier": name}])
-        # what its package says where it is missing, or where torch is not what it needs
-        except (ImportError, AssertionError, RuntimeError, TypeError) as error:
+        except (*UNUSABLE, TypeError) as error:
             raise UserError(
                 f"modifier {name} cannot be applied here ({type(error).__name__}: {error}); "
                 "install what it needs, or deploy without it"
@@ -62,8 +69,10 @@ def import_operators(packages: str) -> None:
     """Import packages, which makes torch know their operators."""
     for package in packages.split():
         try:
+            if not all(part.isidentifier() for part in package.split(".")):
+                raise ImportError("that is no name of a package")
             importlib.import_module(package)
-        except (ImportError, AssertionError) as error:
+        except UNUSABLE as error:
             raise UserError(
                 f"the model needs operators of the package '{package}', which cannot be imported "
                 f"({error}); install it, or deploy the checkpoint without that modifier"
