@@ -125,30 +125,38 @@ def write_report(
     summary = summarise(analyses, physics)
     runs = [_view(number, analysis) for number, analysis in enumerate(analyses)]
     clips, culprits, no_pictures = _show_events(runs, pictures)
-    page = _environment().get_template("report.html.j2")
-    rendered = page.render(
-        title=title,
-        tables=tables,
-        runs=runs,
-        rows=[row for run in runs for row in run.rows],
-        clips=clips,
-        no_pictures=no_pictures,
-        curves=[_curves(run) for run in runs],
-        physics=physics_table(physics) if physics else None,
-        physics_sentences=[record.sentence for record in physics],
-        provenance=dict(provenance or {}),
-        plotly=pages.plotly_packed(),
-        **_of_summary(summary),
-        **_of_models(analyses),
-    )
+    values = {
+        "title": title,
+        "tables": tables,
+        "clips": clips,
+        "no_pictures": no_pictures,
+        "provenance": dict(provenance or {}),
+        "plotly": pages.plotly_packed(),
+    }
+    values |= _of_runs(runs) | _of_physics(physics) | _of_summary(summary) | _of_models(analyses)
     written = {
-        "report.html": rendered,
+        "report.html": _environment().get_template("report.html.j2").render(values),
         "culprits.extxyz": culprits,
         "junit.xml": junit_xml(summary, analyses),
         "report.md": summary_markdown(summary, title),
     }
     _write_all(out_dir, written, analyses, summary)
     return out_dir / "report.html"
+
+
+def _of_runs(runs: Sequence[_RunView]) -> dict[str, Any]:
+    return {
+        "runs": runs,
+        "rows": [row for run in runs for row in run.rows],
+        "curves": [_curves(run) for run in runs],
+    }
+
+
+def _of_physics(physics: Sequence[PhysicsRecord]) -> dict[str, Any]:
+    return {
+        "physics": physics_table(physics) if physics else None,
+        "physics_sentences": [record.sentence for record in physics],
+    }
 
 
 def _write_all(
