@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tempermd import lmp as lmp_room
+from tempermd.engine.crew import STOPPED, Outcome, call
 from tempermd.records import UserError
 
 # one LJ atom, for as many steps as nobody waits for
@@ -154,6 +155,30 @@ def test_lmp_ends_with_the_process_that_started_it(number: int, tmp_path: Path):
         time.sleep(0.05)
     os.kill(lmp_pid, signal.SIGKILL)
     pytest.fail("lmp outlived its parent")
+
+
+def test_the_end_of_a_job_may_reach_lmp_before_us(tmp_path: Path):
+    """A scheduler signals the processes of a job one by one: the caller sees the job's end."""
+
+    def end_the_job() -> None:
+        os.kill(lmp_started_in(tmp_path), signal.SIGTERM)
+        time.sleep(0.3)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    def simulate(folder: Path) -> str:
+        done = lmp_room.run_process(["-in", "in.long"], folder, timeout_s=60)
+        return f"lmp was ended by signal {done.signal}"
+
+    (tmp_path / "in.long").write_text(LONG_RUN)
+    before = signal.getsignal(signal.SIGTERM)
+    scheduler = threading.Thread(target=end_the_job, daemon=True)
+    scheduler.start()
+    try:
+        outcome = call(simulate, tmp_path, (signal.SIGTERM,))
+    finally:
+        scheduler.join()
+        signal.signal(signal.SIGTERM, before)
+    assert outcome == Outcome(failure=STOPPED)
 
 
 def test_register_keeps_what_the_user_set(monkeypatch: pytest.MonkeyPatch):

