@@ -47,6 +47,8 @@ def shuffled() -> str:
 
 
 GOOD = dump_text(frames())
+CUT = GOOD[: int(0.7 * len(GOOD))]
+HOLED_LOG = "".join(log().splitlines(keepends=True)[:30] + log().splitlines(keepends=True)[45:])
 WARNED = with_line(log(), 40, lambda line: ["WARNING: Dangerous builds 3 (src/x.cpp:12)", line])
 NAN_LOG = with_line(log(), 50, lambda line: [line.rsplit(None, 2)[0] + "  nan  -nan"])
 NO_THERMO = "units metal\ntimestep 0.0005\nrun 0\n"
@@ -57,12 +59,16 @@ NO_THERMO = "units metal\ntimestep 0.0005\nrun 0\n"
     [
         (GOOD, log(), "PASS", ""),
         (with_nan(), log(), "FAIL", "non-finite numbers"),
-        (GOOD[: int(0.7 * len(GOOD))], log(), "PASS", "the last frame of the dump is cut off"),
+        (CUT, log(), "INCONCLUSIVE", "the last frame of the dump is cut off"),
+        (CUT, None, "INCONCLUSIVE", "the dump is cut off"),
+        (dump_text(frames()[:4] + frames()[9:]), log(), "PASS", "frames are missing from"),
         (shuffled(), log(), "PASS", ""),
         (GOOD + GOOD, log() + log(), "PASS", "begin anew once"),
         (GOOD, WARNED, "PASS", ""),
         (GOOD, NAN_LOG, "FAIL", "non-finite numbers"),
-        (GOOD, log()[: int(0.7 * len(log()))], "PASS", "the log is cut off"),
+        (GOOD, log()[: int(0.7 * len(log()))], "INCONCLUSIVE", "the log is cut off"),
+        (with_nan(), log()[: int(0.7 * len(log()))], "FAIL", "the log is cut off"),
+        (GOOD, HOLED_LOG, "PASS", "thermo lines are missing from"),
         (GOOD, NO_THERMO, "PASS", "the log has no thermo output"),
         (GOOD, "", "PASS", "the log has no thermo output"),
         (GOOD, None, "PASS", "no log: temperature and energy drift were not judged"),
@@ -71,11 +77,15 @@ NO_THERMO = "units metal\ntimestep 0.0005\nrun 0\n"
         "whole",
         "NaN",
         "cut dump",
+        "cut dump, no log",
+        "frames missing",
         "changed order",
         "two runs",
         "warnings inside",
         "NaN in the log",
         "cut log",
+        "cut log, NaN in the dump",
+        "lines missing in the log",
         "no thermo",
         "empty log",
         "no log",
@@ -88,7 +98,7 @@ def test_finding(dump: str, log_file: str | None, verdict: str, words: str, tmp_
     given = None if log_file is None else tmp_path / "log"
     page, code = campaign.analyse(tmp_path / "dump", given, tmp_path / "out")
     assert read_record(page.parent / "summary.json", Summary).verdict == verdict
-    assert code == (2 if verdict == "FAIL" else 0)
+    assert code == {"PASS": 0, "INCONCLUSIVE": 1, "FAIL": 2}[verdict]
     assert words.lower() in page.read_text().lower()
 
 

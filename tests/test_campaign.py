@@ -16,6 +16,7 @@ import pytest
 from tempermd import campaign, lmp, md
 from tempermd.campaign import RobustnessSpec
 from tempermd.records import UserError, parse_spec, read_record, read_spec
+from tempermd.report import Summary
 
 TUBE = lmp.potentials_folder() / "tube_8_8.data"
 
@@ -81,7 +82,7 @@ def test_faults_of_a_spec_are_named(raw: dict[str, object], said: str) -> None:
 
 @pytest.mark.parametrize("name", campaign.SUITES)
 def test_a_suite_plans_what_its_text_says(name: str, tmp_path: Path, monkeypatch) -> None:
-    # the amorphous cell of the paper's suite takes minutes of MD; its own test makes a small one
+    # the amorphous cell of the paper's suite takes MD; its own test makes a small one
     monkeypatch.setattr(
         "tempermd.campaign.building._amorphous", lambda spec: campaign.build(TUBE_SPEC)
     )
@@ -195,6 +196,26 @@ def test_an_amorphous_cell_has_its_density(tmp_path: Path) -> None:
     atoms = campaign.build(campaign.BuiltStructure(amorphous_g_cm3=1.5, atoms=24))
     grams = atoms.get_masses().sum() * 1.66053907e-24
     assert grams / (atoms.get_volume() * 1e-24) == pytest.approx(1.5, rel=1e-3)
+
+
+def test_a_right_potential_is_clean_in_the_papers_suite(tmp_path: Path) -> None:
+    """Shortened: an amorphous cell that anneals, and what its time step does to the energy."""
+    suite = campaign.read_suite("paper")
+    cell = suite.structures["amorphous"].model_copy(update={"atoms": 64})
+    spec = suite.model_copy(
+        update={
+            "control": True,
+            "structures": {"amorphous": cell},
+            "seeds": [1],
+            "ramp_ps": 1.0,
+            "hold_ps": 3.0,
+            "quench_frames": 3,
+        }
+    )
+    page, code = campaign.robustness(spec, tmp_path / "out", workers=2)
+    (run,) = read_record(page.parent / "summary.json", Summary).models
+    assert (run.verdict, run.event_counts, code) == ("PASS", {}, 0)
+    assert "begins disordered anneals" in page.read_text()
 
 
 def test_no_model_and_no_control_is_refused(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ase.build import bulk
 
 from made_trajectories import STEPS_PER_FRAME, dump_text, frame_of, log_text, tube_atoms
 from tempermd import lmp, md
@@ -416,21 +417,39 @@ def test_short_hold_is_not_judged_for_drift(tmp_path: Path) -> None:
 # --- minima, limits, whole runs ----------------------------------------------------------
 
 
-@pytest.mark.parametrize(("depth_eV", "n_events"), [(0.04, 0), (0.06, 1), (-0.4, 0)])
-def test_frame_that_relaxes_below_pristine_is_a_hole(
-    tmp_path: Path, depth_eV: float, n_events: int
-) -> None:
+def quench_file(folder: Path, depth_eV: float) -> Path:
+    """Write a quench whose second frame lies so far, per atom, below the relaxed start."""
     frames = [
         md.QuenchedFrame(step=100, energy_eV=-900.0),
         md.QuenchedFrame(step=300, energy_eV=-900.0 - 128 * depth_eV),
     ]
     quench = md.Quench(n_atoms=128, pristine_energy_eV=-900.0, frames=frames)
-    write_record(tmp_path / "quench.json", quench)
-    analysis = analyse(tmp_path, excursion([0] * 6), quench=tmp_path / "quench.json")
+    write_record(folder / "quench.json", quench)
+    return folder / "quench.json"
+
+
+@pytest.mark.parametrize(("depth_eV", "n_events"), [(0.04, 0), (0.06, 1), (-0.4, 0)])
+def test_frame_that_relaxes_below_pristine_is_a_hole(
+    tmp_path: Path, depth_eV: float, n_events: int
+) -> None:
+    quench = quench_file(tmp_path, depth_eV)
+    analysis = analyse(tmp_path, excursion([0] * 6), quench=quench)
     assert len(analysis.events) == n_events
     for event in analysis.events:
         assert (event.kind, event.severity, event.step) == ("spurious_minimum", "severe", 300)
         assert event.value == pytest.approx(-depth_eV)
+
+
+@pytest.mark.parametrize(("kind", "n_events"), [("disordered", 0), ("diamond", 1)])
+def test_what_anneals_has_no_holes(tmp_path: Path, kind: str, n_events: int) -> None:
+    """A disordered cell relaxes to below its start, right potential or not; a crystal must not."""
+    atoms = bulk("C", "diamond", cubic=True) * (2, 2, 2)
+    if kind == "disordered":
+        del atoms[np.random.default_rng(3).choice(len(atoms), 16, replace=False)]
+    frames = [frame_of(atoms, number) for number in range(4)]
+    analysis = analyse(tmp_path, frames, quench=quench_file(tmp_path, 0.2))
+    assert [event.kind for event in analysis.events] == ["spurious_minimum"] * n_events
+    assert any("anneals" in note for note in analysis.notes) == (n_events == 0)
 
 
 def test_many_events_of_a_kind_are_counted_not_listed(tmp_path: Path) -> None:
@@ -537,10 +556,31 @@ def test_damaged_dump_of_a_run_is_noted(hot_tube: Path, tmp_path: Path, damage: 
     assert not analysis.failed
 
 
-def test_absurd_coordinates_do_not_stop_the_analysis(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("place_A", "words"), [(1e300, "numbers beyond 1e+12 Å in positions of atom"), (1e11, None)]
+)
+def test_exploded_coordinates_are_an_event(
+    tmp_path: Path, place_A: float, words: str | None
+) -> None:
+    """No distance can be told from them, so nothing else would; less is a matter for images."""
     frames = excursion([0] * 6)
-    frames[4].positions[3] = 1e300
-    assert analyse(tmp_path, frames).n_frames == 6
+    frames[4].positions[3] = place_A
+    analysis = analyse(tmp_path, frames)
+    assert analysis.n_frames == 6
+    exploded = [event for event in analysis.events if event.kind == "nonfinite"]
+    assert len(exploded) == (words is not None)
+    for event in exploded:
+        assert (event.step, event.severity) == (frames[4].step, "fatal")
+        assert event.atom_ids == [frames[4].ids[3]]
+        assert words in event.message
+
+
+def test_a_cell_without_volume_is_an_event(tmp_path: Path) -> None:
+    frames = excursion([0] * 6)
+    frames[2].cell[0] = 0.0
+    (event,) = analyse(tmp_path, frames).events
+    assert (event.kind, event.step) == ("nonfinite", frames[2].step)
+    assert event.message == "the cell has no volume"
 
 
 # --- a dump of more than one run -------------------------------------------------------------

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tempermd import md
-from tempermd.events.clock import Clock
+from tempermd.events.clock import Clock, gap_notes
 from tempermd.events.limits import Thresholds, read_thresholds
 from tempermd.events.logs import LogWatch
 from tempermd.events.minima import SpuriousMinimum
@@ -107,6 +107,8 @@ def analyse_trajectory(
         to_blame = bool(stop_events(thermo.error, 0, 0.0, None))
         run.outcome = "model_failure" if to_blame else "infrastructure_failure"
         run.reason = thermo.error
+    elif thermo is not None and thermo.truncated:
+        run.outcome, run.reason = "infrastructure_failure", "the log is cut off inside a run"
     return _analyse(run)
 
 
@@ -204,12 +206,7 @@ def _analyse(run: _Run) -> Analysis:
         series |= curves
     elif run.thermo is None:
         run.notes.append("no log: temperature and energy drift were not judged")
-    if run.quench is not None:
-        minima = SpuriousMinimum(run.limits.spurious_minimum, run.timestep_fs or 0.0)
-        minima.update(run.quench)
-        events += minima.finish()
-    else:
-        run.notes.append("no quenched frames: spurious minima were not looked for")
+    events += _judge_quench(run, watch)
     first_ps, last_ps = _span(run, times_ps)
     events += _crash(run, events, last_ps)
     event_counts = dict(sorted(Counter(event.kind for event in events).items()))
@@ -256,6 +253,8 @@ def _watch(run: _Run) -> FrameWatch:
         run.notes.append(str(error))
     if reader.truncated and watch.times_ps:
         run.notes.append("the last frame of the dump is cut off and was left out")
+        if run.outcome == "finished":
+            run.outcome, run.reason = "infrastructure_failure", "the dump is cut off"
     if not reader.units_known:
         run.notes.append("neither log nor dump names its units: they were taken to be metal")
     run.notes += clock.notes() + watch.notes()
@@ -269,8 +268,22 @@ def _judge_thermo(run: _Run, n_atoms: int) -> tuple[list[Event], dict[str, Serie
     stages = None if run.stages_are_the_log_s else run.stages
     watch = LogWatch(run.limits, stages, n_atoms, run.timestep_fs, run.damping_fs)
     watch.take(run.thermo)
-    run.notes += watch.notes()
+    times_ps = run.thermo.table([])[:, 0] * run.timestep_fs / 1000
+    run.notes += watch.notes() + gap_notes(times_ps, "thermo lines")
     return watch.finish(), watch.series()
+
+
+def _judge_quench(run: _Run, watch: FrameWatch | None) -> list[Event]:
+    """Look for holes, where the start is at rest: what anneals relaxes to below its start."""
+    if run.quench is None:
+        run.notes.append("no quenched frames: spurious minima were not looked for")
+        return []
+    if watch is not None and watch.anneals:
+        run.notes.append("what begins disordered anneals: spurious minima were not looked for")
+        return []
+    minima = SpuriousMinimum(run.limits.spurious_minimum, run.timestep_fs or 0.0)
+    minima.update(run.quench)
+    return minima.finish()
 
 
 def _span(run: _Run, frame_times: list[float]) -> tuple[float, float]:

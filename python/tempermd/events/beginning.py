@@ -10,8 +10,8 @@ import numpy as np
 from tempermd.events.snapshot import Pairs, Snapshot
 from tempermd.trajectory import Frame
 
-SP2_SHARE = 0.9
-"""A structure of which so many atoms have three bonds counts as a network of sp2 carbon."""
+ORDERED_SHARE = 0.9
+"""So many atoms must have as many bonds as each other: three, in a network of sp2 carbon."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,13 @@ class Beginning:
     @property
     def is_sp2(self) -> bool:
         """Whether it is a network in which nearly every atom has three bonds."""
-        return bool(len(self.coordination)) and np.mean(self.coordination == 3) >= SP2_SHARE
+        return bool(len(self.coordination)) and np.mean(self.coordination == 3) >= ORDERED_SHARE
+
+    @property
+    def is_ordered(self) -> bool:
+        """Whether nearly every atom has as many bonds as every other, as in tubes and crystals."""
+        counts = np.bincount(self.coordination)
+        return counts.max(initial=0) >= ORDERED_SHARE * max(counts.sum(), 1)
 
     @cached_property
     def windings(self) -> np.ndarray:

@@ -2,10 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+
+import numpy as np
 
 from tempermd.records import UserError
 from tempermd.trajectory import Frame
+
+GAP = 3.0
+"""So many times the usual spacing apart, something is missing in between."""
+
+
+def gap_notes(times_ps: Sequence[float] | np.ndarray, what: str) -> list[str]:
+    """Say where frames, or thermo lines, are missing within a run."""
+    between = np.diff(times_ps)
+    if len(between) < 2:
+        return []
+    gaps = np.flatnonzero(between > GAP * np.median(between))
+    if not gaps.size:
+        return []
+    widest = gaps[np.argmax(between[gaps])]
+    begin, end = times_ps[widest], times_ps[widest + 1]
+    often = "" if gaps.size == 1 else f" and {gaps.size - 1} times more"
+    return [f"{what} are missing from {begin:.3g} to {end:.3g} ps{often}"]
 
 
 class Clock:

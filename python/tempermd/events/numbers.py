@@ -5,14 +5,18 @@ from __future__ import annotations
 import numpy as np
 
 from tempermd.events.products import Event
-from tempermd.events.snapshot import Snapshot
+from tempermd.events.snapshot import FARTHEST_A, Snapshot
 from tempermd.trajectory import Frame, Thermo
 
 MOST_NAMED = 8
 
 
 class NonFinite:
-    """NaN or Inf in positions, velocities, forces or the cell: one event, the first."""
+    """NaN, Inf or what no box holds in positions, velocities, forces, cell: one event, the first.
+
+    Finite coordinates beyond `FARTHEST_A` have exploded, and in a cell without volume no distance
+    can be told: frames that hold such numbers are not looked at any further.
+    """
 
     def __init__(self) -> None:
         self._events: list[Event] = []
@@ -22,15 +26,14 @@ class NonFinite:
         if self._events:
             return
         frame = snapshot.frame
-        broken = {}
-        for name in ("positions", "velocities", "forces", "cell"):
-            values = getattr(frame, name)
-            if values is not None and not np.isfinite(values).all():
-                broken[name] = ~np.isfinite(values).all(axis=1)
-        if not broken:
+        broken = {name: rows for name, rows in _unusable_rows(frame).items() if rows.any()}
+        if not broken and snapshot.pairs is not None:
             return
         hit = [rows for name, rows in broken.items() if name != "cell"]
         ids = frame.ids[np.any(hit, axis=0)].tolist() if hit else []
+        where = f"in {', '.join(broken)} of {named(ids)}"
+        finite = all(np.isfinite(getattr(frame, name)).all() for name in broken)
+        what = f"numbers beyond {FARTHEST_A:g} Å" if finite else "NaN or Inf"
         self._events.append(
             Event(
                 kind="nonfinite",
@@ -41,7 +44,7 @@ class NonFinite:
                 value=float(len(ids)),
                 limit=0.0,
                 unit="atoms",
-                message=f"NaN or Inf in {', '.join(broken)} of {named(ids)}",
+                message=f"{what} {where}" if broken else "the cell has no volume",
             )
         )
 
@@ -157,6 +160,17 @@ def _last_seen(frame: Frame, ids: np.ndarray) -> str:
         parts.append(f"{atom_id} last at ({place}) Å{speed}")
     more = f" and {len(ids) - MOST_NAMED} more" if len(ids) > MOST_NAMED else ""
     return "; ".join(parts) + more
+
+
+def _unusable_rows(frame: Frame) -> dict[str, np.ndarray]:
+    """Return for each array of a frame which rows hold a number that is none, or is absurd."""
+    found = {}
+    for name in ("positions", "velocities", "forces", "cell"):
+        values = getattr(frame, name)
+        if values is not None:
+            most = FARTHEST_A if name in ("positions", "cell") else np.inf
+            found[name] = ~(np.abs(values) < most).all(axis=1)  # NaN is not below either
+    return found
 
 
 def named(ids: list[int]) -> str:

@@ -10,6 +10,7 @@ from tempermd.events.atoms import CloseContact, ForceSpike, HotAtom
 from tempermd.events.beginning import Beginning
 from tempermd.events.bodies import Detached
 from tempermd.events.box import Box
+from tempermd.events.clock import gap_notes
 from tempermd.events.coordination import Dangling, InterwallBond, Overcoordinated
 from tempermd.events.curves import frame_curve
 from tempermd.events.extremes import Extremes
@@ -98,6 +99,11 @@ class FrameWatch:
         self._shortest_A.append(float(shot.pairs.distance.min()) if near else np.nan)
         self._flattest.append(np.nan if self._shape is None else self._shape.ellipticity)
 
+    @property
+    def anneals(self) -> bool:
+        """Whether the structure begins disordered: heat brings it further down in energy."""
+        return self._start is not None and not self._start.is_ordered
+
     def _begin(self, shot: Snapshot) -> None:
         """Make the detectors that compare with the first frame."""
         limits, start = self._limits, Beginning.of(shot)
@@ -170,7 +176,7 @@ class FrameWatch:
             found.append(
                 f"{len(outside)} atoms were outside their body at the end, too briefly or too near"
             )
-        return found + self._sparse()
+        return found + self._sparse() + gap_notes(self.times_ps, "frames")
 
     def _other_elements(self) -> list[str]:
         """Return the elements besides carbon, where they are known."""
