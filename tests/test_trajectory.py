@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
@@ -315,6 +316,94 @@ def test_log_falls_into_parts_where_steps_begin_anew(tmp_path: Path) -> None:
     (tmp_path / "log").write_text(text)
     parts = read_thermo(tmp_path / "log").parts()
     assert [len(part.runs) for part in parts] == [3, 2]
+
+
+BEFORE = "units metal\nrun 20\nPer MPI rank memory allocation (min/avg/max) = 3 | 3 | 3 Mbytes\n"
+
+
+def columns_of(tmp_path: Path, text: str) -> dict[str, list[float]]:
+    (tmp_path / "log").write_text(text)
+    (run,) = read_thermo(tmp_path / "log").runs
+    return {name: column.tolist() for name, column in run.columns.items()}
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        "   Temp   Step c_hot[1]\n 300 0 0.5\n 310 10 -nan\n",
+        "Step Temp c_hot[1]\n0 300 0.5\nno row, but text\n10 310 nan\n",
+        "---\nkeywords: ['Temp', 'Step', 'c_hot[1]', ]\ndata:\n  - [300, 0, 0.5, ]\n"
+        "  - [310, 10, -nan, ]\n...\n",
+    ],
+    ids=["Step second", "Step first", "YAML"],
+)
+def test_thermo_in_any_order_of_columns(tmp_path: Path, block: str) -> None:
+    columns = columns_of(tmp_path, BEFORE + block + "Loop time of 1 on 1 procs\n")
+    assert columns.keys() == {"Step", "Temp", "c_hot[1]"}
+    assert (columns["Step"], columns["Temp"]) == ([0, 10], [300, 310])
+    assert columns["c_hot[1]"][0] == 0.5
+    assert np.isnan(columns["c_hot[1]"][1])
+
+
+def test_text_with_the_word_step_is_no_header(tmp_path: Path) -> None:
+    text = BEFORE.replace("Per MPI", "Step 7 of 9\nPer MPI") + "Temp Step\n300 0\n310 10\nhot\n"
+    assert columns_of(tmp_path, text) == {"Temp": [300, 310], "Step": [0, 10]}
+
+
+def test_thermo_without_steps_is_told(tmp_path: Path) -> None:
+    (tmp_path / "log").write_text(BEFORE + "Temp PotEng\n300 -9\nLoop time of 1 on 1 procs\n")
+    thermo = read_thermo(tmp_path / "log")
+    assert (thermo.runs, thermo.undated) == ((), True)
+
+
+def test_log_takes_no_more_memory_than_its_numbers(tmp_path: Path) -> None:
+    n_lines = 60_000
+    steps = np.arange(n_lines)
+    (tmp_path / "log").write_text(log_text(steps, steps + 300.0, steps * 0.1))
+    tracemalloc.start()
+    thermo = read_thermo(tmp_path / "log")
+    peak_bytes = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert thermo.n_runs() == 1
+    assert peak_bytes < 1.5 * n_lines * 4 * 8 + 2e6  # a buffer of the file is among it
+
+
+FREE = ["fix 1 all nve"]
+BATH = "temp/csvr 300 300 0.1 5"
+
+
+@pytest.mark.parametrize(
+    ("commands", "thermostat", "unaccounted"),
+    [
+        ([], None, "does not echo"),
+        (["fix 1 all print 10 hello"], None, "does not echo"),
+        (FREE, None, ""),
+        (["fix 1 all nve/kk/device", "fix 2 all ave/time 1 1 1 c_x"], None, ""),
+        ([*FREE, "fix 2 all momentum 100 linear 1 1 1"], None, "fix momentum may"),
+        ([*FREE, "fix 2 all temp/rescale 10 300 300 20 1"], None, "fix temp/rescale may"),
+        ([*FREE, "fix 2 all langevin 300 300 0.1 5"], 300, "without 'tally yes'"),
+        ([*FREE, "fix 2 all langevin 300 300 0.1 5 # tally yes"], 300, "without 'tally yes'"),
+        ([*FREE, "fix 2 all langevin/kk 300 300 0.1 5 zero yes tally yes"], 300, ""),
+        ([*FREE, "fix 2 all langevin v_T 300 0.1 5 tally yes"], None, "follows a variable"),
+        ([*FREE, "fix 2 all temp/csvr ${T} 300 0.1 5", f"fix 2 all {BATH}"], 300, ""),
+        ([*FREE, f"fix 2 all {BATH}", "unfix 2"], None, ""),
+        ([*FREE, f"fix 2 hot {BATH}", "fix 3 cold temp/csvr 30 30 0.1 5"], None, "different"),
+        ([*FREE, f"fix 2 all {BATH}", "clear"], None, "does not echo"),
+        ([*FREE, f"fix 2 all {BATH}", "LAMMPS (22 Jul 2025)"], None, "does not echo"),
+        (["fix 1 all nvt/intel temp 300 300 0.1"], 300, ""),
+        (["fix 1 all nvt/sllod temp 300 300 0.1"], None, "fix nvt/sllod may"),
+        (["fix 1 all npt/omp temp 300 300 0.1 iso 0 0 1"], 300, ""),
+    ],
+)
+def test_fixes_tell_whether_energy_is_conserved(
+    tmp_path: Path, commands: list[str], thermostat: float | None, unaccounted: str
+) -> None:
+    text = "\n".join(["units metal", *commands, "run 10", "Step Temp", "0 300", "10 300"])
+    (tmp_path / "log").write_text(text + "\nLoop time of 1 on 1 procs\n")
+    (run,) = read_thermo(tmp_path / "log").runs
+    assert run.thermostat == (thermostat and (thermostat, thermostat, 0.1))
+    assert unaccounted in run.unaccounted
+    assert bool(run.unaccounted) == bool(unaccounted)
 
 
 def test_units_of_a_log_are_told_and_unknown_ones_refused(tmp_path: Path) -> None:

@@ -68,12 +68,7 @@ class LogWatch:
                 f"the log's steps begin anew {times}: its parts were judged one by one, each "
                 "dated by its own steps"
             )
-        if not len(thermo.table([])):
-            self._notes.append(
-                "the log has no thermo output: temperature and drift were not judged"
-            )
-        elif not any(stage.kind != "free" for stages in stages_of for stage in stages):
-            self._notes.append("no target temperature known: the temperature was not judged")
+        self._notes += _unseen(thermo, [stage for stages in stages_of for stage in stages])
         if thermo.truncated:
             self._notes.append("the log is cut off inside a run")
 
@@ -105,5 +100,28 @@ class LogWatch:
         return thermo_curves(self._thermo, self._band, self._n_atoms, self._timestep_fs)
 
     def notes(self) -> list[str]:
-        """Say what could not be judged."""
-        return self._notes
+        """Say what could not be judged, each thing once."""
+        return list(dict.fromkeys(self._notes))
+
+
+def _unseen(thermo: Thermo, stages: Sequence[Stage]) -> list[str]:
+    """Say which thermo output is missing, and that no target is known for the rest."""
+    n_runs, n_with = thermo.n_runs(), thermo.n_runs("Temp")
+    if not n_runs and thermo.undated:
+        return ["the log's thermo output has no Step column: temperature and drift were not judged"]
+    if not n_runs:
+        return [
+            "the log has no thermo output (of thermo_style one, custom or yaml): temperature and "
+            "drift were not judged"
+        ]
+    found = ["thermo output without a Step column was left out"] if thermo.undated else []
+    if not n_with:
+        found.append("the log has no Temp column: the temperature was not judged")
+    elif not any(stage.has_target for stage in stages):
+        found.append("no target temperature known: the temperature was not judged")
+    elif n_with < n_runs:
+        found.append(
+            f"{n_runs - n_with} of {n_runs} runs in the log have no Temp column: there the "
+            "temperature was not judged"
+        )
+    return found

@@ -62,16 +62,16 @@ class NonFiniteThermo:
 
     def update(self, thermo: Thermo) -> None:
         """Look at all lines of a log."""
-        names = sorted({name for run in thermo.runs for name in run.columns} - {"Step"})
-        table = np.concatenate([self._lines(run.columns, names) for run in thermo.runs] or [[]])
-        if not table.size:
-            return
-        bad = ~np.isfinite(table[:, 1:])
-        rows = np.flatnonzero(bad.any(axis=1))
-        if not rows.size:
-            return
-        step = int(table[rows[0], 0])
-        columns = [name for name, is_bad in zip(names, bad[rows[0]], strict=True) if is_bad]
+        for run in thermo.runs:
+            columns = sorted(set(run.columns) - {"Step"})
+            bad = {name: ~np.isfinite(run.columns[name]) for name in columns}
+            rows = np.flatnonzero(np.any([*bad.values()], axis=0))
+            if rows.size:
+                named_here = [name for name in columns if bad[name][rows[0]]]
+                self._report(int(run.columns["Step"][rows[0]]), named_here)
+                return
+
+    def _report(self, step: int, columns: list[str]) -> None:
         self._events.append(
             Event(
                 kind="nonfinite",
@@ -85,13 +85,6 @@ class NonFiniteThermo:
                 message=f"NaN or Inf in the thermo columns {', '.join(columns)}",
             )
         )
-
-    @staticmethod
-    def _lines(columns: dict[str, np.ndarray], names: list[str]) -> np.ndarray:
-        """Return (m, 1 + len(names)); a column that this run lacks counts as zero."""
-        steps = columns.get("Step", np.empty(0))
-        absent = np.zeros(len(steps))
-        return np.stack([steps, *(columns.get(name, absent) for name in names)], axis=1)
 
     def finish(self) -> list[Event]:
         """Return what was found."""

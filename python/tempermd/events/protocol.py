@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from tempermd.md import Stage
@@ -27,7 +28,7 @@ class Protocol:
     def target_K(self, step: int) -> float | None:
         """Return the target temperature at a step; None where no thermostat is known of."""
         stage = self.stage(step)
-        if stage is None or stage.kind == "free":
+        if stage is None or not stage.has_target:
             return None
         length = max(stage.last_step - stage.first_step, 1)
         rise = stage.stop_temperature_K - stage.start_temperature_K
@@ -42,3 +43,21 @@ class Protocol:
         """Whether the box follows the pressure at a step."""
         stage = self.stage(step)
         return stage is not None and stage.box == "barostat"
+
+
+def follow(value: float, before: float, after: float, elapsed: float) -> float:
+    """Return what follows a target with a lag, by dL/ds = T(s) - L for a T(s) linear in time.
+
+    Parameters
+    ----------
+    value : float
+        What it was ``elapsed`` ago.
+    before, after : float
+        The target then and now.
+    elapsed : float
+        Time in units of the lag.
+    """
+    if elapsed <= 0:
+        return value
+    slope = (after - before) / elapsed
+    return after - slope + (value - before + slope) * math.exp(-elapsed)

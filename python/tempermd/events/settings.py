@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
 from tempermd.md import Stage
-from tempermd.trajectory import Thermo, iter_frames
+from tempermd.trajectory import Thermo, ThermoRun, iter_frames
 
 USUAL_DAMPING_FS = 100.0
 
@@ -15,6 +16,7 @@ USUAL_DAMPING_FS = 100.0
 def stages_from_log(thermo: Thermo | None) -> list[Stage]:
     """Read ramps, holds and runs without a thermostat from the fixes that a log echoes.
 
+    A run is free only where the log says so: fix nve and nothing else that could change its energy.
     Runs that follow one another under the same settings are one stage. What a box was deformed by
     is taken to be meant to break.
     """
@@ -24,20 +26,27 @@ def stages_from_log(thermo: Thermo | None) -> list[Stage]:
         if run.minimised or len(steps) < 2:
             continue
         start_K, stop_K, _ = run.thermostat or (0.0, 0.0, 0.0)
-        kind = "free" if run.thermostat is None else "hold" if start_K == stop_K else "ramp"
         stage = Stage(
-            kind=kind,
+            kind=_kind(run),
             first_step=int(steps[0]),
             last_step=int(steps[-1]),
             start_temperature_K=start_K,
             stop_temperature_K=stop_K,
             box=run.box,
             breaks=run.box == "deformed",
+            unaccounted=run.unaccounted,
         )
-        if stages and _goes_on(stages[-1], stage):
+        if stages and not run.anew and _goes_on(stages[-1], stage):
             stage = stage.model_copy(update={"first_step": stages.pop().first_step})
         stages.append(stage)
     return stages
+
+
+def _kind(run: ThermoRun) -> Literal["ramp", "hold", "free", "unknown"]:
+    if run.thermostat is None:
+        return "unknown" if run.unaccounted else "free"
+    start_K, stop_K, _ = run.thermostat
+    return "hold" if start_K == stop_K else "ramp"
 
 
 def _goes_on(before: Stage, stage: Stage) -> bool:

@@ -9,8 +9,12 @@ import numpy as np
 
 from tempermd.events.limits import DriftLimits, TemperatureLimits
 from tempermd.events.products import Event
+from tempermd.events.protocol import follow
 from tempermd.md import Stage
 from tempermd.trajectory import Thermo
+
+CONSERVED_IN = {"hold": ("Econserve",), "free": ("Econserve", "TotEng")}
+"""Columns that a sound run conserves, by the kind of its stage; the first one known counts."""
 
 
 def target_band(
@@ -40,7 +44,7 @@ def target_band(
     target = np.full(len(steps), np.nan)
     lagged = np.full(len(steps), np.nan)
     for stage in stages:
-        if stage.kind == "free":
+        if not stage.has_target:
             continue
         rows = (steps >= stage.first_step) & (steps <= stage.last_step)
         length = max(stage.last_step - stage.first_step, 1)
@@ -54,17 +58,9 @@ def target_band(
         else:
             interval_ps = (steps[row] - steps[row - 1]) * timestep_fs / 1000
             before = target[row - 1] if np.isfinite(target[row - 1]) else target[row]
-            following = _follow(following, before, target[row], interval_ps / lag_ps)
+            following = follow(following, before, target[row], interval_ps / lag_ps)
         lagged[row] = following
     return target, lagged
-
-
-def _follow(value: float, before: float, after: float, elapsed: float) -> float:
-    """Solve dL/ds = T(s) - L over ``elapsed`` for a linear T(s)."""
-    if elapsed <= 0:
-        return value
-    slope = (after - before) / elapsed
-    return after - slope + (value - before + slope) * math.exp(-elapsed)
 
 
 class Temperature:
@@ -114,7 +110,7 @@ class Temperature:
         wait_ps = self._limits.equilibration_damping_times * self._damping_ps
         settled = np.zeros(len(steps), dtype=bool)
         for stage in self._stages:
-            if stage.kind == "free":
+            if not stage.has_target:
                 continue
             wait = wait_ps * 1000 / self._timestep_fs if stage.kind == "hold" else 0.0
             settled |= (steps >= stage.first_step + wait) & (steps <= stage.last_step)
@@ -194,7 +190,8 @@ class Temperature:
 class EnergyDrift:
     """Slope of the conserved energy in each hold and free run at a fixed box, by least squares.
 
-    Econserve, or the total energy of a free run whose log has no Econserve.
+    Econserve, or the total energy of a free run whose log has no Econserve. ``notes`` says once
+    for each reason where no slope was judged; a ramp is none of them, for it conserves nothing.
     """
 
     def __init__(
@@ -209,24 +206,64 @@ class EnergyDrift:
 
     def update(self, thermo: Thermo) -> None:
         """Look at all lines of a log."""
-        for stage in self._stages:
-            if stage.kind != "ramp" and stage.box == "fixed":
-                self._judge(thermo, stage)
+        left_out: dict[str, list[Stage]] = {}
+        for stage in self._stages if thermo.n_runs() else ():
+            reason = "" if stage.kind == "ramp" else self._judge(thermo, stage)
+            if reason:
+                left_out.setdefault(reason, []).append(stage)
+        for reason, stages in left_out.items():
+            where = f"the {_name(stages[0])} from step {stages[0].first_step}"
+            more = f" and {len(stages) - 1} more" if len(stages) > 1 else ""
+            self.notes.append(f"energy drift was not judged in {where}{more}: {reason}")
 
-    def _judge(self, thermo: Thermo, stage: Stage) -> None:
-        times, energies = hold_energies(thermo, stage, self._n_atoms, self._timestep_ps)
-        if len(times) < 3 or times[-1] - times[0] < self._limits.shortest_hold_ps - 1e-9:
-            length_ps = times[-1] - times[0] if len(times) else 0.0
-            self.notes.append(
-                f"energy drift was not judged in the hold from step {stage.first_step}: "
-                f"{length_ps:.2f} ps of Econserve, {self._limits.shortest_hold_ps:g} ps needed"
-            )
-            return
+    def _judge(self, thermo: Thermo, stage: Stage) -> str:
+        """Fit a line to a stage and report its slope, or say why that would tell nothing."""
+        if stage.box != "fixed":
+            return "a barostat moves the box" if stage.box == "barostat" else "the box is deformed"
+        if stage.unaccounted or stage.kind not in CONSERVED_IN:
+            return stage.unaccounted or "nothing is known about what moved its atoms"
+        columns = CONSERVED_IN[stage.kind]
+        if not any(map(thermo.n_runs, columns)):
+            return f"the log has no {' or '.join(columns)} column"
+        column, times, energies = self._lines(thermo, stage)
+        n_lines = len(times)  # each stands for the time to the next one
+        length_ps = np.ptp(times) * n_lines / (n_lines - 1) if n_lines > 1 else 0.0
+        if n_lines < 3 or length_ps < self._limits.shortest_hold_ps - 1e-9:
+            least_ps = self._limits.shortest_hold_ps
+            return f"{length_ps:.2f} ps of {column}, {least_ps:g} ps needed"
         slope, rms = line_through(times, energies)
-        severe = abs(slope) > self._limits.severe_eV_per_atom_ps
-        if not severe and abs(slope) <= self._limits.warn_eV_per_atom_ps:
-            return
+        message = (
+            f"{column} drifts by {slope:.2g} eV/atom/ps over {length_ps:.1f} ps of the "
+            f"{_name(stage)}, {rms:.2g} eV/atom rms about the line"
+        )
+        self._report(stage, slope, message)
+        return ""
+
+    def _lines(self, thermo: Thermo, stage: Stage) -> tuple[str, np.ndarray, np.ndarray]:
+        """Return the column, times (m,) in ps and energies (m,) in eV/atom, finite only.
+
+        The first column of `CONSERVED_IN` that has any number in this stage. A line at the very
+        step where the next stage begins is that one's.
+        """
+        columns = CONSERVED_IN[stage.kind]
+        table = thermo.table([*columns])
+        inside = (table[:, 0] >= stage.first_step) & (table[:, 0] <= stage.last_step)
+        if any(other.first_step == stage.last_step for other in self._stages):
+            inside &= table[:, 0] < stage.last_step
+        finite = np.isfinite(table[:, 1:]) & inside[:, None]
+        number = int(np.argmax(finite.any(axis=0)))
+        rows = table[finite[:, number]]
+        return (
+            columns[number],
+            rows[:, 0] * self._timestep_ps,
+            rows[:, 1 + number] / self._n_atoms,
+        )
+
+    def _report(self, stage: Stage, slope: float, message: str) -> None:
         limits = self._limits
+        severe = abs(slope) > limits.severe_eV_per_atom_ps
+        if not severe and abs(slope) <= limits.warn_eV_per_atom_ps:
+            return
         self._events.append(
             Event(
                 kind="energy_drift",
@@ -237,10 +274,7 @@ class EnergyDrift:
                 value=slope,
                 limit=limits.severe_eV_per_atom_ps if severe else limits.warn_eV_per_atom_ps,
                 unit="eV/atom/ps",
-                message=(
-                    f"Econserve drifts by {slope:.2g} eV/atom/ps over {times[-1] - times[0]:.1f} "
-                    f"ps of the hold, {rms:.2g} eV/atom rms about the line"
-                ),
+                message=message,
             )
         )
 
@@ -249,16 +283,8 @@ class EnergyDrift:
         return self._events
 
 
-def hold_energies(
-    thermo: Thermo, stage: Stage, n_atoms: int, timestep_ps: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return times (m,) in ps and conserved energies (m,) in eV/atom of a stage, finite only."""
-    table = thermo.table(["Econserve"])
-    if stage.kind == "free" and not np.isfinite(table[:, 1]).any():
-        table = thermo.table(["TotEng"])
-    rows = (table[:, 0] >= stage.first_step) & (table[:, 0] <= stage.last_step)
-    table = table[rows & np.isfinite(table[:, 1])]
-    return table[:, 0] * timestep_ps, table[:, 1] / n_atoms
+def _name(stage: Stage) -> str:
+    return "hold" if stage.kind == "hold" and stage.box == "fixed" else "run"
 
 
 def line_through(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:

@@ -25,17 +25,25 @@ Box = Literal["fixed", "barostat", "deformed"]
 class Stage(Spec):
     """A part of a run in which the target temperature is constant or linear in time.
 
-    A free one has no thermostat: its energy is conserved, its temperature is its own. ``breaks``
-    says that the structure is meant to take damage: that is no fault of a model then.
+    A free one has no thermostat: its energy is conserved, its temperature is its own. Of an unknown
+    one neither is known. ``breaks`` says that the structure is meant to take damage: that is no
+    fault of a model then. ``unaccounted`` says why the conserved energy of LAMMPS may change in a
+    sound run; empty where it may not.
     """
 
-    kind: Literal["ramp", "hold", "free"]
+    kind: Literal["ramp", "hold", "free", "unknown"]
     first_step: int
     last_step: int
     start_temperature_K: float
     stop_temperature_K: float
     box: Box = "fixed"
     breaks: bool = False
+    unaccounted: str = ""
+
+    @property
+    def has_target(self) -> bool:
+        """Whether a thermostat holds it to a temperature that is known."""
+        return self.kind in ("ramp", "hold")
 
 
 class Protocol(NamedTuple):

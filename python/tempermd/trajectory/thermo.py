@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import math
+import re
+from array import array
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -11,10 +12,14 @@ import numpy as np
 
 from tempermd.records import UserError
 from tempermd.trajectory.files import damage_as_sentence, open_lines
+from tempermd.trajectory.fixes import NOT_ECHOED, Fixes, as_float
 from tempermd.trajectory.units import UNIT_FACTORS
 
 ENERGIES = {"PotEng", "KinEng", "TotEng", "Econserve", "Enthalpy"}
 YAML_MARKS = str.maketrans("[],'", "    ")
+YAML_NAME = re.compile(r"'([^']+)'")
+BANNER = "LAMMPS ("
+BEFORE_HEADER = "Per MPI rank memory allocation"
 
 
 @dataclass(frozen=True)
@@ -32,9 +37,14 @@ class ThermoRun:
     timestep_fs : float or None
         As set before this block, where the log echoes it.
     thermostat : (start_K, stop_K, damping_ps) or None
-        Of the fix nvt, npt, temp/csvr or langevin that was active.
+        Of the fix nvt, npt, temp/csvr or langevin that was active; None also where its target
+        is a variable.
     box : "fixed", "barostat" or "deformed"
         By the fixes npt, nph, press/berendsen, or deform.
+    unaccounted : str
+        Why Econserve may change in a sound run at a fixed box; empty where it may not.
+    anew : bool
+        Whether fixes, velocities or atoms were changed since the run before: Econserve begins anew.
     """
 
     columns: dict[str, np.ndarray]
@@ -43,6 +53,8 @@ class ThermoRun:
     timestep_fs: float | None
     thermostat: tuple[float, float, float] | None
     box: Literal["fixed", "barostat", "deformed"] = "fixed"
+    unaccounted: str = NOT_ECHOED
+    anew: bool = True
 
 
 @dataclass(frozen=True)
@@ -60,7 +72,9 @@ class Thermo:
     truncated : bool
         True when the last block was never closed.
     units : str or None
-        As the log echoes them.
+        As the log tells them.
+    undated : bool
+        Whether there was thermo output without a Step column, which is in no run.
     """
 
     runs: tuple[ThermoRun, ...]
@@ -68,6 +82,12 @@ class Thermo:
     warnings: tuple[str, ...]
     truncated: bool
     units: str | None = None
+    undated: bool = False
+
+    def n_runs(self, column: str = "Step") -> int:
+        """Return how many MD runs have lines with this column."""
+        dynamics = (run.columns for run in self.runs if not run.minimised)
+        return sum(len(columns.get(column, ())) > 0 for columns in dynamics)
 
     def column(self, name: str) -> np.ndarray:
         """Return one column over all MD runs, NaN in runs without it; a step once, the last."""
@@ -77,14 +97,16 @@ class Thermo:
         """Return (m, 1 + len(names)): Step and the named columns of all MD runs, by step."""
         blocks = [np.empty((0, 1 + len(names)))]
         for run in self.runs:
-            if not run.minimised and "Step" in run.columns:
+            if not run.minimised:
                 steps = run.columns["Step"]
                 absent = np.full(len(steps), np.nan)
                 values = [run.columns.get(name, absent) for name in names]
                 blocks.append(np.stack([steps, *values], axis=1))
         rows = np.concatenate(blocks)
-        last = {step: row for row, step in enumerate(rows[:, 0])}
-        return rows[[last[step] for step in sorted(last)]]
+        if np.all(np.diff(rows[:, 0]) > 0):
+            return rows
+        latest_first = rows[::-1]
+        return latest_first[np.unique(latest_first[:, 0], return_index=True)[1]]
 
     def parts(self) -> list[Thermo]:
         """Return the log in parts, a new one wherever steps begin anew (``reset_timestep 0``).
@@ -140,87 +162,104 @@ class _LogReader:
     def __init__(self) -> None:
         self._runs: list[ThermoRun] = []
         self._names: list[str] | None = None
-        self._rows: list[list[float]] = []
+        self._rows = array("d")  # of lists of floats, a long log would need ten times as much
+        self._header_is_next = False
         self.units: str | None = None
         self._timestep: float | None = None
-        self._thermostats: dict[str, tuple[float, float, float]] = {}
-        self._boxes: dict[str, Literal["barostat", "deformed"]] = {}
+        self._fixes = Fixes()
         self._minimising = False
+        self._undated = False
         self._error: str | None = None
         self._warnings: list[str] = []
         self.cut = False
 
     def take(self, line: str) -> None:
-        words = line.removeprefix("  -").translate(YAML_MARKS).split()
+        words = line.split()
         if not words:
             return
         if line.startswith("ERROR"):
             self._error = self._error or line.strip()
         elif line.startswith("WARNING"):
             self._warnings.append(line.strip())
-        elif "Step" in words and (words[0] in ("Step", "keywords:")):
+        elif names := self._header(line, words):
             self._close(finished=False)
-            self._names = [word for word in words if word != "keywords:"]
+            self._names, self._header_is_next = names, False
+        elif line.startswith(BEFORE_HEADER):
+            self._close(finished=False)
+            self._header_is_next = True
+        elif line.startswith(BANNER):
+            self._close(finished=False)
+            self._fixes = Fixes()
         elif line.startswith("Loop time of"):
             self._close(finished=True)
         elif self._names is not None:
-            self._take_row(words, line.endswith("\n"))
+            self._take_row(line)
         else:
-            self._take_command(words)
+            self._header_is_next = False
+            self._take_command(line.partition("#")[0].split())
 
-    def _take_row(self, words: list[str], whole: bool) -> None:
-        if len(words) != len(self._names or ()) or not whole:
+    def _header(self, line: str, words: list[str]) -> list[str]:
+        """Return the names of the columns if this line gives them."""
+        if words[0] == "keywords:":
+            return YAML_NAME.findall(line)
+        expected = words[0] == "Step" or (self._header_is_next and words[0][0].isalpha())
+        return words if expected and all(as_float(word) is None for word in words) else []
+
+    def _take_row(self, line: str) -> None:
+        words = line.removeprefix("  -").translate(YAML_MARKS).split()
+        if len(words) != len(self._names or ()) or not line.endswith("\n"):
             return
         try:
-            self._rows.append([float(word) for word in words])
+            numbers = [float(word) for word in words]
         except ValueError:
             return  # text that a fix or variable printed inside the block
+        self._rows.extend(numbers)
 
     def _take_command(self, words: list[str]) -> None:
-        """Remember the settings that LAMMPS echoes before a run."""
+        """Remember the settings that LAMMPS tells before a run: echoed, or on the screen only."""
+        if not words:
+            return
+        self._fixes.take(words)
         if words[0] == "units" and len(words) == 2:
             self.units = words[1]
+        elif words[:3] == ["Unit", "style", ":"]:
+            self.units = words[-1]
         elif words[0] in ("minimize", "run"):
             self._minimising = words[0] == "minimize"
-        elif words[0] == "unfix" and len(words) == 2:
-            self._thermostats.pop(words[1], None)
-            self._boxes.pop(words[1], None)
-        elif words[0] == "timestep" and len(words) == 2:
-            self._timestep = _as_float(words[1]) or self._timestep
-        elif words[0] == "fix" and len(words) > 4:
-            self._take_fix(words[1], words[3], words[4:])
-
-    def _take_fix(self, name: str, style: str, arguments: list[str]) -> None:
-        style = style.removesuffix("/omp")
-        if style in ("npt", "nph", "press/berendsen", "press/langevin"):
-            self._boxes[name] = "barostat"
-        elif style == "deform":
-            self._boxes[name] = "deformed"
-        if style in ("nvt", "npt") and "temp" in arguments:
-            arguments = arguments[arguments.index("temp") + 1 :]
-        elif style not in ("temp/csvr", "temp/csld", "temp/berendsen", "langevin"):
-            return
-        numbers = [_as_float(word) for word in arguments[:3]]
-        if len(numbers) == 3 and None not in numbers:
-            start, stop, damping = (number for number in numbers if number is not None)
-            self._thermostats[name] = (start, stop, damping * self._factors()[0])
+        elif words[:2] == ["Setting", "up"]:
+            self._minimising = "minimization" in words
+        elif (words[0] == "timestep" and len(words) == 2) or words[:3] == ["Time", "step", ":"]:
+            self._timestep = as_float(words[-1]) or self._timestep
 
     def _close(self, finished: bool) -> None:
         """End the open block, if one is open."""
         if self._names is None:
             return
+        if "Step" in self._names:
+            self._runs.append(self._run(self._names, finished))
+        else:
+            self._undated = True
+        self._names, self._rows, self._minimising = None, array("d"), False
+
+    def _run(self, names: list[str], finished: bool) -> ThermoRun:
+        """Return the open block; its columns share one table."""
         to_ps, _, to_ev = self._factors()
-        columns = {}
-        for position, name in enumerate(self._names):
-            values = np.array([row[position] for row in self._rows], dtype=float)
-            factor = to_ev if name in ENERGIES else to_ps if name in ("Time", "Dt") else 1.0
-            columns[name] = values * factor
-        timestep_fs = None if self._timestep is None else self._timestep * to_ps * 1000
-        thermostat = next(iter(self._thermostats.values()), None)
-        box = next(iter(self._boxes.values()), "fixed")
-        run = ThermoRun(columns, finished, self._minimising, timestep_fs, thermostat, box)
-        self._runs.append(run)
-        self._names, self._rows, self._minimising = None, [], False
+        table = np.asarray(self._rows).reshape(-1, len(names))
+        columns = dict(zip(names, table.T, strict=True))
+        for name, values in columns.items():
+            values *= to_ev if name in ENERGIES else to_ps if name in ("Time", "Dt") else 1.0
+        target, anew = self._fixes.target(), self._fixes.changed
+        self._fixes.changed = False
+        return ThermoRun(
+            columns=columns,
+            finished=finished,
+            minimised=self._minimising,
+            timestep_fs=None if self._timestep is None else self._timestep * to_ps * 1000,
+            thermostat=target and (target.start_K, target.stop_K, target.damping * to_ps),
+            box=self._fixes.box(),
+            unaccounted=self._fixes.unaccounted(),
+            anew=anew or not self._runs or self._runs[-1].minimised,
+        )
 
     def _factors(self) -> tuple[float, float, float]:
         """Return the factors to ps, Å/ps and eV; of unknown units the caller is told at the end."""
@@ -230,12 +269,4 @@ class _LogReader:
         truncated = self.cut or (self._names is not None and self._error is None)
         self._close(finished=False)
         found = tuple(self._runs), self._error, tuple(self._warnings), truncated
-        return Thermo(*found, units=self.units)
-
-
-def _as_float(word: str) -> float | None:
-    try:
-        number = float(word)
-    except ValueError:
-        return None
-    return number if math.isfinite(number) else None
+        return Thermo(*found, units=self.units, undated=self._undated)
