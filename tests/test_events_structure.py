@@ -426,15 +426,53 @@ def test_kink_is_one_flat_slice() -> None:
 
 def test_hot_atom_by_hand() -> None:
     """25 kT at 3000 K are 6.46 eV, which carbon has at 101.9 Å/ps."""
-    frames = becoming(tube_atoms())
-    speed = np.sqrt(2 * 25 * BOLTZMANN_eV_K * 3000 / (12.011 * 1.0364269e-4))
+    frames = [frame_of(tube_atoms(), 50 * number) for number in range(3)]  # 2.5 ps apart
     for factor, n_events in ((0.999, 0), (1.001, 1)):
-        fast = [replace(frame, velocities=frame.velocities.copy()) for frame in frames]
-        fast[1].velocities[7] = [0.0, factor * speed, 0.0]
-        events, _ = watch(fast)
+        events, _ = watch(
+            [frames[0], with_speed(frames[1], factor * speed_of(25, 3000)), frames[2]]
+        )
         assert [(e.kind, e.severity, e.atom_ids) for e in events] == [
             ("hot_atom", "warn", [8])
         ] * n_events
+
+
+def speed_of(kT: float, temperature_K: float) -> float:
+    """Return the speed of a carbon atom with so much kinetic energy, Å/ps."""
+    return np.sqrt(2 * kT * BOLTZMANN_eV_K * temperature_K / (12.011 * 1.0364269e-4))
+
+
+def with_speed(frame: Frame, speed: float) -> Frame:
+    velocities = frame.velocities.copy()
+    velocities[7] = [0.0, speed, 0.0]
+    return replace(frame, velocities=velocities)
+
+
+@pytest.mark.parametrize(
+    ("number", "target_K", "kT"),
+    [
+        (0, 3000, 2 * 25),  # velocities are drawn at twice the target
+        (4, 3000, (1 + np.exp(-0.2 / 0.2)) * 25),
+        (60, 3000, 25),
+        (60, 300, 25 * (1 + 0.2 * 2700 / 3.0 / 300)),  # a ramp down to it: the lag is 180 K
+    ],
+)
+def test_hot_atom_is_held_against_what_the_atoms_may_still_have(
+    number: int, target_K: int, kT: float
+) -> None:
+    frames = [frame_of(tube_atoms(), one) for one in range(number + 1)]
+    ramp = {"kind": "ramp", "last_step": 6000, "stop_temperature_K": float(target_K)}
+    for factor, n_events in ((0.995, 0), (1.005, 1)):
+        fast = with_speed(frames[-1], factor * speed_of(kT, target_K))
+        events, _ = watch([*frames[:-1], fast], **ramp)
+        assert [event.kind for event in events] == ["hot_atom"] * n_events
+
+
+@pytest.mark.parametrize("number", [np.inf, -np.inf, np.nan])
+def test_numbers_that_are_none_are_told_once(number: float) -> None:
+    frames = becoming(tube_atoms())
+    frames[1] = replace(with_speed(frames[1], number), forces=np.full((128, 3), number))
+    events, _ = watch(frames)
+    assert [(e.kind, e.step) for e in events] == [("nonfinite", 100)]
 
 
 @pytest.mark.parametrize(("size", "severity"), [(74.0, None), (76.0, "warn"), (101.0, "severe")])

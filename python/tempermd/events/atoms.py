@@ -6,7 +6,7 @@ import numpy as np
 
 from tempermd.events.limits import ContactLimits, ForceLimits, HotAtomLimits
 from tempermd.events.products import Event, Severity
-from tempermd.events.protocol import Protocol
+from tempermd.events.protocol import Protocol, follow
 from tempermd.events.snapshot import Snapshot
 from tempermd.events.spells import Spike, Spikes
 from tempermd.trajectory import Frame
@@ -14,6 +14,8 @@ from tempermd.trajectory import Frame
 BOLTZMANN_eV_K = 8.617333262e-5
 MVV_eV = 1.0364269e-4
 """1 g/mol (Å/ps)² in eV."""
+DRAWN_AT = 2.0
+"""Velocities are drawn at so many targets for a structure at rest: half goes to its bonds."""
 
 
 class CloseContact:
@@ -56,7 +58,8 @@ class HotAtom:
     """An atom with more kinetic energy than chance allows at the target temperature.
 
     In equilibrium the probability of more than 25 kT is erfc(5) + 10 exp(-25) / sqrt(pi) = 8e-11
-    for an atom and a moment (Maxwell's distribution). One event per atom and spell.
+    for an atom and a moment (Maxwell's distribution). Atoms follow a target that falls with a lag,
+    and begin at `DRAWN_AT` times the first one. One event per atom and spell.
     """
 
     def __init__(
@@ -69,6 +72,8 @@ class HotAtom:
         self._spikes = Spikes(limits.pause_ps)
         self._masses_of: np.ndarray | None = None
         self._masses: np.ndarray | float = 0.0
+        self._lagged_K = np.nan
+        self._before: tuple[float, float] | None = None
 
     def update(self, shot: Snapshot) -> None:
         """Look at one frame."""
@@ -77,11 +82,23 @@ class HotAtom:
         if frame.velocities is None or target_K is None or target_K <= 0:
             return
         kinetic_eV = 0.5 * self._mass(frame) * MVV_eV * np.sum(frame.velocities**2, axis=1)
-        times = kinetic_eV / (BOLTZMANN_eV_K * target_K)
+        times = kinetic_eV / (BOLTZMANN_eV_K * self._hottest_K(target_K, shot.time_ps))
+        times = np.where(np.isfinite(frame.velocities).all(axis=1), times, 0.0)  # told elsewhere
         self.hottest_kT = np.fmax(self.hottest_kT, times.max(initial=0.0))
-        hot = times > self._limits.kT  # NaN is told elsewhere
+        hot = times > self._limits.kT
         found = zip(frame.ids[hot].tolist(), times[hot].tolist(), strict=True)
         self._spikes.update(found, shot.time_ps, frame.step)
+
+    def _hottest_K(self, target_K: float, time_ps: float) -> float:
+        """Return the target, or the lagged one where that is higher."""
+        if self._before is None:
+            self._lagged_K = DRAWN_AT * target_K
+        else:
+            before_ps, before_K = self._before
+            elapsed = (time_ps - before_ps) / self._limits.lag_ps
+            self._lagged_K = follow(self._lagged_K, before_K, target_K, elapsed)
+        self._before = time_ps, target_K
+        return max(target_K, self._lagged_K)
 
     def _mass(self, frame: Frame) -> np.ndarray | float:
         """Return masses in g/mol, by element, by type, or carbon's; frames share their arrays."""
@@ -129,7 +146,8 @@ class ForceSpike:
         if shot.frame.forces is None:
             return
         size = np.linalg.norm(shot.frame.forces, axis=1)
-        beyond = size > self._limits.warn_eV_per_A
+        finite = np.isfinite(shot.frame.forces).all(axis=1)  # what is not is told elsewhere
+        beyond = finite & (size > self._limits.warn_eV_per_A)
         found = zip(shot.frame.ids[beyond].tolist(), size[beyond].tolist(), strict=True)
         self._spikes.update(found, shot.time_ps, shot.frame.step)
 

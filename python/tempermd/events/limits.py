@@ -93,9 +93,10 @@ class ShapeLimits(Spec):
 
 
 class HotAtomLimits(Spec):
-    """Kinetic energy of an atom in units of kT at the target temperature."""
+    """Kinetic energy of an atom in units of kT at the target temperature, and that one's lag."""
 
     kT: PositiveFloat
+    lag_ps: PositiveFloat = 0.2  # records of before have none
     pause_ps: float = Field(ge=0)
 
 
