@@ -13,7 +13,14 @@ from ase.build import bulk
 
 from made_trajectories import STEPS_PER_FRAME, dump_text, frame_of, log_text, tube_atoms
 from tempermd import lmp, md
-from tempermd.events import analyse_run, analyse_trajectory, read_thresholds
+from tempermd.events import (
+    Event,
+    RunLabel,
+    analyse_run,
+    analyse_trajectory,
+    read_thresholds,
+    write_events,
+)
 from tempermd.events.limits import DEFAULT_FILE
 from tempermd.events.snapshot import Snapshots, close_pairs, gap_between
 from tempermd.events.stops import stop_events
@@ -450,6 +457,28 @@ def test_what_anneals_has_no_holes(tmp_path: Path, kind: str, n_events: int) -> 
     analysis = analyse(tmp_path, frames, quench=quench_file(tmp_path, 0.2))
     assert [event.kind for event in analysis.events] == ["spurious_minimum"] * n_events
     assert any("anneals" in note for note in analysis.notes) == (n_events == 0)
+
+
+def test_events_that_are_no_numbers_are_written_as_json(tmp_path: Path) -> None:
+    event = Event(
+        kind="temperature",
+        severity="severe",
+        step=100,
+        time_ps=0.05,
+        atom_ids=[],
+        value=np.inf,
+        limit=np.nan,
+        unit="K",
+        message="",
+    )
+    path = tmp_path / "events.jsonl"
+    write_events(path, [(RunLabel(temperature_K=np.inf), event)])
+    raw = json.loads(path.read_text(), parse_constant=pytest.fail)
+    assert raw.pop("run")["temperature_K"] is None
+    assert (raw.pop("format"), raw.pop("version")) == ("tempermd-event", 1)
+    read = Event.model_validate(raw)
+    assert read.value == np.inf
+    assert np.isnan(read.limit)
 
 
 def test_many_events_of_a_kind_are_counted_not_listed(tmp_path: Path) -> None:

@@ -180,13 +180,17 @@ def label_of(case: md.Case) -> RunLabel:
 
 
 def write_events(path: Path | str, events: Sequence[tuple[RunLabel | None, Event]]) -> None:
-    """Write events as one JSON object a line, with the run's label where one is given."""
+    """Write events as one JSON object a line, with the run's label where one is given.
+
+    A value that is not finite is written as records write it: as text.
+    """
     lines = []
     for label, event in events:
         head = {"format": event.format_name, "version": event.format_version}
         if label is not None:
-            head["run"] = label.model_dump(mode="json")
-        lines.append(json.dumps(head | json.loads(event.model_dump_json()), ensure_ascii=False))
+            head["run"] = json.loads(label.model_dump_json())
+        whole = head | json.loads(event.model_dump_json())
+        lines.append(json.dumps(whole, ensure_ascii=False, allow_nan=False))
     with atomic_write(path) as temporary:
         temporary.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
