@@ -1,11 +1,13 @@
 """Speed and memory of `tempermd analyse` on a long trajectory, against a plain loop of ASE.
 
     python tests/bench/analyse_stream.py --mb 100 --mb 1000
+    python tests/bench/analyse_stream.py --mb 10 --lines 0 --lines 400000 --turns 0
 
 A hot (10,10) tube of 400 atoms with velocities and forces is written until the file is so long;
 each analysis runs in a process of its own, whose peak of resident memory is reported. ASE's loop
 reads the same frames and looks for close contacts, bonds, clusters and fast atoms, no more;
-both take turns on the same frames, and the ratio is of their processor times.
+both take turns on the same frames, and the ratio is of their processor times. With ``--lines`` a
+log of so many thermo lines lies beside the dump.
 """
 
 from __future__ import annotations
@@ -56,12 +58,27 @@ def write_dump(path: Path, megabytes: float) -> int:
     return count
 
 
-def analyse(path: Path) -> None:
+def write_log(path: Path, n_lines: int) -> None:
+    """Write the log of a hold at 3000 K with this number of thermo lines."""
+    rng = np.random.default_rng(2)
+    with path.open("w") as stream:
+        stream.write("units metal\ntimestep 0.0005\nfix 1 all nvt temp 3000 3000 0.1\n")
+        stream.write("Per MPI rank memory allocation (min/avg/max) = 3.1 | 3.1 | 3.1 Mbytes\n")
+        stream.write("Step Time Temp PotEng KinEng TotEng Econserve Press\n")
+        for number in range(n_lines):
+            kelvin, *energies = rng.normal([3000, -2800, 150, -2650], [120, 5, 6, 1]).tolist()
+            row = (kelvin, *energies, -2650 + 0.01 * energies[0], 100 * energies[1])
+            words = " ".join(f"{value:.12g}" for value in row)
+            stream.write(f"{10 * number:10d} {0.005 * number:.6g} {words}\n")
+        stream.write("Loop time of 1 on 1 procs for 1 steps with 400 atoms\n")
+
+
+def analyse(path: Path, log: Path | None) -> None:
     """Analyse in this process and print what it took."""
     from tempermd.events import analyse_trajectory
 
     start_s = time.perf_counter()
-    found = analyse_trajectory(path, timestep_fs=0.5)
+    found = analyse_trajectory(path, log, timestep_fs=0.5)
     seconds = time.perf_counter() - start_s
     peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(json.dumps({"frames": found.n_frames, "seconds": seconds, "peak_mb": peak_mb}))
@@ -120,25 +137,40 @@ def paired(path: Path, frames: int, turns: int) -> tuple[float, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--mb", type=float, action="append")
+    parser.add_argument("--lines", type=int, action="append", help="of a log; 0: without one")
     parser.add_argument("--frames", type=int, default=DIFFERENT)
     parser.add_argument("--turns", type=int, default=5)
-    parser.add_argument("--analyse", type=Path)
+    parser.add_argument("--analyse", type=Path, nargs="+")
     options = parser.parse_args()
     if options.analyse:
-        analyse(options.analyse)
+        analyse(*options.analyse, *[None] * (2 - len(options.analyse)))
         return
     with tempfile.TemporaryDirectory() as folder:
         for megabytes in options.mb or [100.0, 1000.0]:
             path = Path(folder) / "long.lammpstrj"
             write_dump(path, megabytes)
-            command = [sys.executable, __file__, "--analyse", str(path)]
-            done = subprocess.run(command, capture_output=True, text=True, check=True)
-            found = json.loads(done.stdout.splitlines()[-1])
-            rate = found["frames"] / found["seconds"]
-            size = f"{path.stat().st_size / 1e6:.0f} MB, {found['frames']} frames"
-            print(f"{size}: {rate:.0f} frames/s, peak {found['peak_mb']:.0f} MB")
-        ratio, rate = paired(path, options.frames, options.turns)
-        print(f"ASE's loop takes {ratio:.1f} times as long ({rate:.0f} frames/s of processor time)")
+            for n_lines in options.lines or [0]:
+                report(path, n_lines)
+        if options.turns:
+            ratio, rate = paired(path, options.frames, options.turns)
+            speed = f"{rate:.0f} frames/s of processor time"
+            print(f"ASE's loop takes {ratio:.1f} times as long ({speed})")
+
+
+def report(path: Path, n_lines: int) -> None:
+    """Analyse a dump in a process of its own, with a log of so many lines, and print the cost."""
+    log = path.with_suffix(".log")
+    given = [path, log] if n_lines else [path]
+    if n_lines:
+        write_log(log, n_lines)
+    command = [sys.executable, __file__, "--analyse", *map(str, given)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    found = json.loads(done.stdout.splitlines()[-1])
+    rate = found["frames"] / found["seconds"]
+    size = f"{path.stat().st_size / 1e6:.0f} MB, {found['frames']} frames"
+    if n_lines:
+        size += f", {n_lines} lines of log ({log.stat().st_size / 1e6:.0f} MB)"
+    print(f"{size}: {rate:.0f} frames/s, peak {found['peak_mb']:.0f} MB")
 
 
 if __name__ == "__main__":
