@@ -125,6 +125,43 @@ def test_other_limits_and_means_are_the_same_campaign(tmp_path: Path) -> None:
     assert campaign.read_campaign(tmp_path / "out").key == second.key
 
 
+def guard_options(case: md.Case) -> list[str | None]:
+    """Return what LAMMPS is told of a guard's limits, by the case as `run-one` reads it."""
+    words = md.lammps_arguments(md.Case.model_validate_json(case.model_dump_json()), "d", "m")
+    options = dict(zip(words[1::3], words[2::3], strict=True))
+    return [options.get("shortest"), options.get("force")]
+
+
+def test_guard_stops_at_the_severe_limits_of_the_campaign(make_model, tmp_path: Path) -> None:
+    guarded = f'models = ["{make_model()}"]\nguard_every = 10\n'
+    first = open_(write_spec(tmp_path, more=guarded), tmp_path / "shipped")
+    text = (tmp_path / "shipped" / LIMITS).read_text().replace("severe_A = 1.0", "severe_A = 0.9")
+    mine = tmp_path / "mine.toml"
+    mine.write_text(text.replace("severe_eV_per_A = 100.0", "severe_eV_per_A = 150.0"))
+    spec = campaign.read_campaign_spec(tmp_path / "campaign.toml")
+    given = campaign.open_campaign(spec, tmp_path / "given", thresholds=mine)  # by --thresholds
+    more = guarded + 'thresholds = "mine.toml"'
+    named = open_(write_spec(tmp_path, more=more), tmp_path / "named")
+    assert list(named.cases) == list(given.cases)
+    for opened, limits in ((first, ["1", "100"]), (named, ["0.9", "150"])):
+        assert {case.guard_every for case in opened.cases.values()} == {0, 10}
+        for case in opened.cases.values():
+            assert guard_options(case) == (limits if case.guard_every else [None, None])
+    controls = [
+        {one for one, case in c.cases.items() if not case.guard_every} for c in (first, named)
+    ]
+    assert controls[0] == controls[1]  # what has no guard is the same run by any limits
+
+
+def test_a_guard_that_the_control_has_not_is_told(
+    make_model, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for every, said in ((10, 1), (0, 0)):
+        more = f'models = ["{make_model()}"]\nguard_every = {every}\n'
+        open_(write_spec(tmp_path, more=more), tmp_path / str(every))
+        assert capsys.readouterr().err.count("LCBOP has no guard") == said
+
+
 def test_a_structure_that_was_built_is_not_built_again(tmp_path: Path, monkeypatch) -> None:
     spec = write_spec(tmp_path)
     first = open_(spec, tmp_path / "out")

@@ -280,7 +280,7 @@ def test_nan_in_thermo_names_the_column(tmp_path: Path) -> None:
     ],
 )
 def test_error_of_lammps_is_an_event_only_if_the_model_caused_it(text, kind) -> None:
-    events = stop_events(text, 100, 0.05, 0.5)
+    events = stop_events(text, 100, 0.05, 0.5, read_thresholds())
     assert [event.kind for event in events] == ([] if kind is None else [kind])
 
 
@@ -290,10 +290,30 @@ def test_guard_names_what_it_stopped_for() -> None:
         "0.87654321 Angstrom, below the limit of 1 Angstrom; pair_style nequip guard: the force on "
         "atom 3 at step 240 is 312.5 eV/Angstrom, above the limit of 100 eV/Angstrom after step 200"
     )
-    near, pulled = stop_events(text, 200, 0.1, 0.5)
+    near, pulled = stop_events(text, 200, 0.1, 0.5, read_thresholds())
     assert (near.kind, near.severity, near.atom_ids) == ("close_contact", "severe", [3, 17])
     assert (near.step, near.time_ps, near.value, near.limit) == (240, 0.12, 0.87654321, 1.0)
     assert (pulled.kind, pulled.atom_ids, pulled.value) == ("force_spike", [3], 312.5)
+
+
+@pytest.mark.parametrize(
+    ("value", "own", "unit", "told"),
+    [
+        ("101", "90", "eV/Angstrom", [("severe", 100.0, 101.0)]),
+        ("100", "100", "eV/Angstrom", [("severe", 100.0, 100.0)]),  # 100.000000001, printed
+        ("99", "90", "eV/Angstrom", [("warn", 75.0, 99.0)]),
+        ("70", "60", "eV/Angstrom", []),
+        ("2000", "1500", "kcal/mol/Angstrom", [("warn", 75.0, 86.728230617541)]),
+        ("2400", "1500", "kcal/mol/Angstrom", [("severe", 100.0, 104.0738767410492)]),
+    ],
+)
+def test_what_a_guard_saw_is_judged_by_the_limits_at_hand(value, own, unit, told) -> None:
+    text = (
+        f"ERROR: pair_style nequip guard: the force on atom 3 at step 240 is {value} {unit}, "
+        f"above the limit of {own} {unit} (guard.cpp:1) after step 240 of 300"
+    )
+    events = stop_events(text, 200, 0.1, 0.5, read_thresholds())
+    assert [(e.severity, e.limit, pytest.approx(e.value)) for e in events] == told
 
 
 # --- temperature and energy --------------------------------------------------------------

@@ -336,6 +336,12 @@ def test_guard_stops_a_run_at_its_first_violation(make_model, tmp_path: Path) ->
     assert "force" in text
 
 
+def test_a_guard_that_another_potential_has_not_is_told(tmp_path: Path) -> None:
+    changes = {"potential": "lcbop", "ramp": 0, "steps": 10}
+    assert "guard 10 is left out" in run_input("nanotube.in", tmp_path, guard=10, **changes)
+    assert "guard" not in run_input("nanotube.in", tmp_path, guard=0, **changes)
+
+
 def test_every_input_script_is_run_by_a_test() -> None:
     tests = "".join(path.read_text() for path in Path(__file__).parent.glob("test_*.py"))
     used = tests + "".join(

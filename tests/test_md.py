@@ -15,6 +15,7 @@ import pytest
 
 from md_cases import TUBE, killing, lammps_below, lcbop_case, wait_for
 from tempermd import engine, lmp, md
+from tempermd.events import read_thresholds
 from tempermd.records import UserError, sha256_file
 from tempermd.trajectory import iter_frames
 
@@ -38,6 +39,36 @@ def test_the_id_depends_on_contents_and_not_on_paths(tmp_path: Path) -> None:
     ]
     ids = {lcbop_case(**change).id for change in changes}
     assert len(ids | {lcbop_case().id}) == len(changes) + 1
+
+
+@pytest.mark.parametrize(("every", "known"), [(0, "4cdc5dc7cf8ff2f2"), (10, "039e03fc0f29a4b9")])
+def test_limits_of_the_guard_count_only_where_they_are_others(every: int, known: str) -> None:
+    """The ids are those of runs that were made before a case had such limits."""
+    plain = md.Case(
+        model_sha256="1" * 64,
+        structure="s",
+        structure_sha256="0" * 64,
+        temperature_K=1000.0,
+        ramp_steps=100,
+        hold_steps=100,
+        seed=1,
+        guard_every=every,
+    )
+    assert plain.id == known
+    others = [{"guard_shortest_A": 0.9}, {"guard_force_eV_per_A": 90.0}]
+    ids = {plain.model_copy(update=other).id for other in others}
+    assert len(ids | {plain.id}) == (3 if every else 1)
+
+
+def test_defaults_of_the_guard_are_the_shipped_severe_limits() -> None:
+    limits, case = read_thresholds(), lcbop_case()
+    shipped = limits.close_contact.severe_A, limits.force_spike.severe_eV_per_A
+    assert (case.guard_shortest_A, case.guard_force_eV_per_A) == shipped
+    text = (lmp.inputs_folder() / "potential.inc").read_text()
+    by_hand = [
+        re.search(rf"variable {name} +index (\S+)", text)[1] for name in ("shortest", "force")
+    ]
+    assert tuple(map(float, by_hand)) == shipped
 
 
 def test_stages_cover_the_run_without_empty_ones() -> None:

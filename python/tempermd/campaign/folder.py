@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from pathlib import Path
 from tempermd.campaign.campaign_spec import CampaignSpec
 from tempermd.campaign.planning import STRUCTURES, CampaignPlan, plan
 from tempermd.campaign.rows import limits_key
-from tempermd.campaign.spec import RobustnessSpec
+from tempermd.campaign.spec import CONTROL, RobustnessSpec
 from tempermd.events import Thresholds, read_thresholds
 from tempermd.md import Case
 from tempermd.records import (
@@ -83,11 +84,13 @@ def open_campaign(
         raise UserError(f"{folder}: exists and is no campaign; name another output")
     # a plan that is refused must leave nothing behind
     with tempfile.TemporaryDirectory(prefix="tempermd-") as scratch:
-        new = CampaignPlan(cases=plan(spec, scratch, built=_built(spec, folder)))
+        new = CampaignPlan(cases=plan(spec, scratch, built=_built(spec, folder), limits=limits))
         old = read_record(begun, CampaignPlan) if begun.is_file() else None
         if old is not None and not old.identity <= new.identity:
             raise UserError(f"{folder}: holds another campaign; name another output")
         cases = _keep_structures(new.cases, Path(scratch), folder)
+    if spec.guard_every and spec.control:
+        print(f"guard_every: {CONTROL} has no guard; its frames alone are judged", file=sys.stderr)
     write_spec(folder / SPEC, asked)
     write_spec(folder / LIMITS, limits)
     if old is None or old.cases != cases:

@@ -17,6 +17,7 @@ from tempermd.campaign.spec import (
     RobustnessSpec,
     file_stem,
 )
+from tempermd.events import Thresholds, read_thresholds
 from tempermd.md import Case
 from tempermd.records import Record, UserError, sha256_file
 
@@ -49,17 +50,23 @@ class CampaignPlan(Record):
 
 
 def plan(
-    spec: RobustnessSpec, folder: Path | str, *, built: Mapping[str, Path] | None = None
+    spec: RobustnessSpec,
+    folder: Path | str,
+    *,
+    built: Mapping[str, Path] | None = None,
+    limits: Thresholds | None = None,
 ) -> list[Case]:
     """Return all cases of a spec, seeds outermost, so that early results span all models.
 
     Structures are written to ``folder / "structures"`` as LAMMPS data files; ``built`` names
-    those that lie somewhere already.
+    those that lie somewhere already. The guard stops at the severe ones of ``limits``, which are
+    the shipped ones if none.
     """
     if not spec.models and not spec.control:
         raise UserError("no model to run: name a deployed model, or ask for the control")
     structures = _structures(spec, Path(folder) / STRUCTURES, built or {})
-    arms = [_arm(name, path) for name, path in spec.models.items()]
+    guard = _guard(spec, limits or read_thresholds())
+    arms = [_arm(name, path) | guard for name, path in spec.models.items()]
     if spec.control:
         arms.append({"potential": "lcbop", "model_name": CONTROL})
     _check_elements(spec, {one.name: one.path for one in structures})
@@ -71,7 +78,7 @@ def plan(
         if protocol.structures is None or structure.name in protocol.structures
     ]
     cases = [
-        _case(spec, arm, condition, seed)
+        Case(**arm, **condition, seed=seed)
         for seed in spec.seeds
         for condition in conditions
         for arm in arms
@@ -107,9 +114,15 @@ def _arm(name: str, path: str) -> dict[str, Any]:
     }
 
 
-def _case(spec: RobustnessSpec, arm: dict[str, Any], condition: dict[str, Any], seed: int) -> Case:
-    guard_every = spec.guard_every if arm["potential"] == "nequip" else 0
-    return Case(**arm, **condition, seed=seed, guard_every=guard_every)
+def _guard(spec: RobustnessSpec, limits: Thresholds) -> dict[str, Any]:
+    """Return the fields of a guarded case; without a guard its limits must not tell runs apart."""
+    if not spec.guard_every:
+        return {}
+    return {
+        "guard_every": spec.guard_every,
+        "guard_shortest_A": limits.close_contact.severe_A,
+        "guard_force_eV_per_A": limits.force_spike.severe_eV_per_A,
+    }
 
 
 def _condition(

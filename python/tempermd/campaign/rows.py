@@ -154,9 +154,9 @@ def row_of(analysis: Analysis, result: RunResult, key: str, cores: int = 1) -> R
     first = min(damning, key=lambda event: event.time_ps, default=None)
     return RunRow(
         label=analysis.label,
-        outcome=result.outcome,
+        outcome=analysis.outcome,
         reason=result.reason,
-        verdict="failed" if analysis.failed else "warned" if analysis.events else "clean",
+        verdict=_verdict(analysis),
         first_severe=None if first is None else first.kind,
         first_severe_ps=analysis.first_severe_ps,
         event_counts=analysis.event_counts,
@@ -168,6 +168,14 @@ def row_of(analysis: Analysis, result: RunResult, key: str, cores: int = 1) -> R
         limits=key,
         cost=_cost(result, analysis.n_atoms, cores),
     )
+
+
+def _verdict(analysis: Analysis) -> RunVerdict:
+    if analysis.failed:
+        return "failed"
+    if not analysis.survived:
+        return "not judged"
+    return "warned" if analysis.events else "clean"
 
 
 def _cost(result: RunResult, n_atoms: int, cores: int) -> RunCost:

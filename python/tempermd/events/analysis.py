@@ -20,7 +20,7 @@ from tempermd.events.settings import (
     timestep_from_dump,
     timestep_from_log,
 )
-from tempermd.events.stops import stop_events
+from tempermd.events.stops import is_by_guard, stop_events
 from tempermd.events.watch import FrameWatch, heat_excused
 from tempermd.md import Quench, Stage
 from tempermd.md.case import DATA
@@ -104,7 +104,9 @@ def analyse_trajectory(
         label=RunLabel(run_id=Path(dump).name, model=Path(dump).name),
     )
     if thermo is not None and thermo.error is not None:
-        to_blame = bool(stop_events(thermo.error, 0, 0.0, None))
+        to_blame = is_by_guard(thermo.error) or bool(
+            stop_events(thermo.error, 0, 0.0, None, run.limits)
+        )
         run.outcome = "model_failure" if to_blame else "infrastructure_failure"
         run.reason = thermo.error
     elif thermo is not None and thermo.truncated:
@@ -304,8 +306,11 @@ def _crash(run: _Run, events: list[Event], last_ps: float) -> list[Event]:
         return []
     text = run.reason or "LAMMPS stopped without a reason"
     step = round(last_ps * 1000 / run.timestep_fs) if run.timestep_fs else 0
-    known = stop_events(text, step, last_ps, run.timestep_fs)
-    if known:
+    known = stop_events(text, step, last_ps, run.timestep_fs, run.limits)
+    if is_by_guard(text) and all(event.severity == "warn" for event in [*events, *known]):
+        run.outcome = "infrastructure_failure"
+        run.notes.append("the guard stopped this run within the limits here: it counts as cut off")
+    if known or is_by_guard(text):
         return [event for event in known if not _is_told(event, events)]
     crash = Event(
         kind="crash",

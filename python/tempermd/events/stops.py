@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import re
 
+from tempermd.events.limits import Thresholds
 from tempermd.events.products import Event, Severity
+from tempermd.trajectory.units import KCAL_PER_MOL_IN_EV
 
+BY_GUARD = "nequip guard:"
 GUARDS: tuple[tuple[str, str, str], ...] = (
     (r"the distance between atoms (\d+) and (\d+)", "close_contact", "Å"),
     (r"the force on atom (\d+)", "force_spike", "eV/Å"),
     (r"the committee's force deviation of atom (\d+)", "uncertainty", "eV/Å"),
 )
-NUMBERS = re.compile(r" at step (\d+) is (\S+) .*?limit of (\S+) ")
+NUMBERS = re.compile(r" at step (\d+) is (\S+) (\S+), .*?limit of (\S+) ")
 
 
-def stop_events(text: str, step: int, time_ps: float, timestep_fs: float | None) -> list[Event]:
+def stop_events(
+    text: str, step: int, time_ps: float, timestep_fs: float | None, limits: Thresholds
+) -> list[Event]:
     """Turn what a run died of into events, where the model is to blame.
 
     Parameters
@@ -25,28 +30,59 @@ def stop_events(text: str, step: int, time_ps: float, timestep_fs: float | None)
         How far the run had come.
     timestep_fs : float or None
         For the time of the step that a guard names.
+    limits : Thresholds
+        By which a guard's value is judged: its own limit may be another.
 
     Returns
     -------
     list of Event
         None for an error that says nothing about the model.
     """
-    parts = [part for part in text.split("; ") if "nequip guard:" in part]
-    guarded = [event for part in parts for event in _of_guard(part, timestep_fs, time_ps)]
-    return guarded or _of_lammps(text, step, time_ps)
+    if not is_by_guard(text):
+        return _of_lammps(text, step, time_ps)
+    parts = [part for part in text.split("; ") if is_by_guard(part)]
+    return [event for part in parts for event in _of_guard(part, timestep_fs, time_ps, limits)]
 
 
-def _of_guard(text: str, timestep_fs: float | None, time_ps: float) -> list[Event]:
+def is_by_guard(text: str) -> bool:
+    """Tell whether a guard's limit ended the run."""
+    return BY_GUARD in text and NUMBERS.search(text) is not None
+
+
+def _of_guard(
+    text: str, timestep_fs: float | None, time_ps: float, limits: Thresholds
+) -> list[Event]:
     numbers = NUMBERS.search(text)
     for pattern, kind, unit in GUARDS:
         found = re.search(pattern, text)
         if found and numbers:
             step = int(numbers[1])
             now_ps = time_ps if timestep_fs is None else step * timestep_fs / 1000
-            value, limit = float(numbers[2]), float(numbers[3])
+            scale = KCAL_PER_MOL_IN_EV if numbers[3].startswith("kcal") else 1.0
+            value, own_limit = float(numbers[2]) * scale, float(numbers[4]) * scale
             ids = [int(word) for word in found.groups()]
             message = "the guard stopped the run: " + text.split("guard: ", 1)[-1].strip()
-            return [_event(kind, "severe", step, now_ps, ids, message, value, limit, unit)]
+            return [
+                _event(kind, severity, step, now_ps, ids, message, value, limit, unit)
+                for severity, limit in _judged(kind, value, own_limit, limits)
+            ]
+    return []
+
+
+def _judged(
+    kind: str, value: float, own_limit: float, limits: Thresholds
+) -> list[tuple[Severity, float]]:
+    """Return the severity of a guard's value and the limit that it is beyond, or nothing."""
+    if kind == "close_contact":
+        severe, warn, sign = limits.close_contact.severe_A, limits.close_contact.warn_A, -1
+    else:
+        forces = limits.force_spike if kind == "force_spike" else limits.uncertainty
+        severe, warn, sign = forces.severe_eV_per_A, forces.warn_eV_per_A, 1
+    ordered: list[tuple[Severity, float]] = [("severe", severe), ("warn", warn)]
+    for severity, limit in ordered:
+        # a value printed to eight digits may look equal to the limit that it is beyond
+        if sign * value > sign * limit or sign * own_limit >= sign * limit:
+            return [(severity, limit)]
     return []
 
 

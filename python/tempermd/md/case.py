@@ -79,6 +79,8 @@ class Case(Spec):
     knock_atom: PositiveInt = 1
     knock_along: tuple[float, float, float] = (1.0, 0.0, 0.0)
     guard_every: int = Field(default=0, ge=0, description="steps between looks; 0: no guard")
+    guard_shortest_A: PositiveFloat = Field(default=1.0, description="distance it stops at")
+    guard_force_eV_per_A: PositiveFloat = Field(default=100.0, description="force it stops at")
 
     potential: Literal["nequip", "lcbop"] = "nequip"
     model: str | None = None
@@ -139,9 +141,16 @@ class Case(Spec):
 
     @property
     def id(self) -> str:
-        """First 16 hex digits of the sha256 of the state point, paths and names left out."""
-        labels = {"model", "model_name", "structure", "structure_name", "protocol_name"}
-        return sha256_json(self.model_dump(mode="json", exclude=labels))[:16]
+        """First 16 hex digits of the sha256 of the state point, paths and names left out.
+
+        Limits of the guard came later than the first runs: they count where a guard has others
+        than the defaults, so that those runs are found again.
+        """
+        left_out = {"model", "model_name", "structure", "structure_name", "protocol_name"}
+        for name in ("guard_shortest_A", "guard_force_eV_per_A"):
+            if not self.guard_every or getattr(self, name) == Case.model_fields[name].default:
+                left_out.add(name)
+        return sha256_json(self.model_dump(mode="json", exclude=left_out))[:16]
 
 
 def lammps_arguments(
@@ -166,6 +175,9 @@ def lammps_arguments(
         "restart_every": str(case.restart_every),
         "guard": str(case.guard_every),
     }
+    if case.guard_every:
+        variables["shortest"] = f"{case.guard_shortest_A:.10g}"
+        variables["force"] = f"{case.guard_force_eV_per_A:.10g}"
     if case.protocol == "pull":
         variables["rate"] = f"{case.strain_per_ps:.10g}"
     if case.protocol == "knock_on":
