@@ -185,11 +185,12 @@ def read_thresholds(path: Path | str | None = None) -> Thresholds:
     path = DEFAULT_FILE if path is None else path
     limits = read_spec(path, Thresholds)
     for harder, easier in ORDERED:
-        if _value(limits, harder) < _value(limits, easier):
+        if value_of(limits, harder) < value_of(limits, easier):
             raise UserError(f"{path}: expected {harder} >= {easier}; mend one of them")
     return limits
 
 
-def _value(limits: Thresholds, name: str) -> float:
+def value_of(limits: Thresholds, name: str) -> float:
+    """Return a limit by its name in `ORDERED`, SECTION.KEY."""
     section, key = name.split(".")
     return getattr(getattr(limits, section), key)
