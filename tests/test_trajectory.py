@@ -426,6 +426,21 @@ def test_cut_log_is_told(tmp_path: Path) -> None:
     assert thermo.column("Step").tolist() == [0, 10, 20, 30]
 
 
+@pytest.mark.parametrize("line", ["one", "yaml"])
+def test_columns_with_brackets_are_read_from_lammps(line: str, tmp_path: Path) -> None:
+    script = TRICLINIC[: TRICLINIC.index("dump plain")]
+    script += "compute moved all msd\nthermo_style custom step temp c_moved[1] c_moved[4]\n"
+    script += f"thermo_modify line {line}\nthermo 5\nrun 10\n"
+    (tmp_path / "in.lammps").write_text(script)
+    result = lmp.run_process(["-in", "in.lammps"], cwd=tmp_path)
+    assert result.exit_code == 0, result.stdout_tail
+    table = read_thermo(tmp_path / "log.lammps").table(["c_moved[1]", "c_moved[4]"])
+    assert table[:, 0].tolist() == [0, 5, 10]
+    assert table[0, 1:] == pytest.approx([0, 0], abs=1e-12)
+    assert (table[1:, 2] > table[1:, 1]).all()  # all axes together, and the first
+    assert (table[1:, 1] > 0).all()
+
+
 def test_yaml_thermo_and_minimize_are_read_from_lammps(tmp_path: Path) -> None:
     script = TRICLINIC[: TRICLINIC.index("dump plain")]
     script += "thermo_style yaml\nthermo 5\nminimize 1e-3 1e-3 5 5\nrun 10\n"
