@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from ase import Atoms
 from ase.io import write
 
 from tempermd import lmp as lmp_room
+from tempermd.events import analyse_trajectory
 from test_pair_style import (  # noqa: F401
     Start,
     elements_of,
@@ -222,6 +224,51 @@ def test_minimize_and_atoms_deleted(start: Start, make_model):  # noqa: F811
     values = instance.numpy.extract_fix("deviation", 1, 1)[: len(left)]
     assert values == pytest.approx(expected[ids - 1], abs=1e-8)
     assert summary(instance)[0] == pytest.approx(expected.max(), abs=1e-8)
+
+
+BEFORE = """
+units metal
+read_data structure.data
+mass * 12.011
+"""
+AFTER = """
+velocity all create 300 3
+timestep 0.0005
+fix nve all nve
+run 40
+"""
+
+
+def recipe() -> str:
+    """Return the commands of a committee that the documentation shows, as they stand there."""
+    page = Path(__file__).parents[1] / "docs" / "pair_style.md"
+    (section,) = re.findall(r"^## Committee\n(.*?)^To end a run", page.read_text(), re.M | re.S)
+    return "".join(line[4:] for line in section.splitlines(True) if line.startswith("    "))
+
+
+@pytest.mark.parametrize("scales_eV", [(30.0, 300.0, 3000.0), (30.0, 30.0, 30.0)])
+def test_deviation_is_judged_by_the_recipe_of_the_documentation(
+    scales_eV: tuple[float, ...], make_model, tmp_path: Path
+) -> None:
+    """Oracle: models that say ten and a hundred times the energy are far apart, one is not."""
+    write(tmp_path / "structure.data", tube(), format="lammps-data")
+    for name, scale_eV in zip(("first", "second", "third"), scales_eV, strict=True):
+        model = make_model(energy_scale_eV=scale_eV)
+        (tmp_path / f"{name}.nequip.pth").symlink_to(model)
+    (tmp_path / "in.x").write_text(BEFORE + recipe() + AFTER)
+    result = lmp_room.run_process(["-in", "in.x"], tmp_path, timeout_s=120)
+    assert result.exit_code == 0, result.stdout_tail
+    found = analyse_trajectory(tmp_path / "run.lammpstrj", tmp_path / "log.lammps")
+    told = [event for event in found.events if event.kind == "uncertainty"]
+    worst = np.loadtxt(tmp_path / "deviation.dat")[:, 1]
+    if len(set(scales_eV)) == 1:
+        assert told == []
+        assert worst.max() < 1e-9
+        return
+    (event,) = told
+    assert (event.severity, event.step) == ("severe", 0)
+    assert event.value == pytest.approx(worst.max(), rel=1e-4)
+    assert f"in {len(worst)} evaluations in a row" in event.message
 
 
 RANKS_INPUT = """
