@@ -102,6 +102,51 @@ TUBE_SPEC = campaign.BuiltStructure(tube=(5, 5), length_A=10.0)
 def test_a_suite_that_is_none_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="one of the suites paper, quick, standard"):
         campaign.read_suite("slow")
+    (tmp_path / "own.toml").write_text('[protocols.a]\nstructures = ["b"]\n')
+    with pytest.raises(UserError, match=r"own.toml: protocol a: no structure b$"):
+        campaign.read_suite(tmp_path / "own.toml")
+
+
+def test_structures_of_ones_own_take_the_place_of_the_suite_s(tmp_path: Path) -> None:
+    spec, said = campaign.suite_with("standard", {"structures": [str(TUBE)], "control": True})
+    (sentence,) = said  # of those protocols only that name structures
+    assert sentence.startswith("structures of protocols quench, tension, compression, npt, knock_on:")
+    cases = campaign.plan(spec, tmp_path)
+    assert {case.structure_name for case in cases} == {"tube_8_8"}
+    assert {case.protocol_name for case in cases} == set(campaign.read_suite("standard").protocols)
+    assert campaign.suite_with("standard", {"structures": []})[1] == []
+
+
+def test_options_go_over_a_suite_s_protocols_too(tmp_path: Path) -> None:
+    options = {"temperatures_K": [500.0], "hold_ps": 20.0, "timestep_fs": 0.25, "control": True}
+    spec, said = campaign.suite_with("standard", options)
+    cases = {case.protocol_name: case for case in campaign.plan(spec, tmp_path)}
+    hot = {name: max(case.start_K, case.temperature_K) for name, case in cases.items()}
+    assert set(hot.values()) == {500.0}
+    held = {name for name, case in cases.items() if case.hold_steps * case.timestep_fs == 20_000}
+    assert set(cases) - held == {"tension", "compression"}
+    steps_fs = {name: case.timestep_fs for name, case in cases.items()}
+    assert steps_fs.pop("knock_on") == 0.1
+    assert set(steps_fs.values()) == {0.25}
+    assert cases["npt"].ramp_steps * 0.25 == 1000  # not given: the suite's own
+    assert [sentence.split(":")[0] for sentence in said] == [
+        "temperatures_K of protocols quench, tension, compression, npt, knock_on",
+        "hold_ps of protocols quench, npt, knock_on",
+        "hold_ps of protocols tension, compression",
+        "timestep_fs of protocol knock_on",
+    ]
+    assert ["not as in the suite" in sentence for sentence in said] == [True, True, False, False]
+
+
+def test_protocols_that_options_make_alike_are_named(tmp_path: Path) -> None:
+    suite = tmp_path / "own.toml"
+    suite.write_text(
+        "control = true\n[protocols.warm]\ntemperatures_K = [300]\n"
+        "[protocols.hot]\ntemperatures_K = [900]\n"
+    )
+    spec, _ = campaign.suite_with(suite, {"temperatures_K": [500.0]})
+    with pytest.raises(UserError, match="protocols warm and hot are the same run on tube_8_8"):
+        campaign.plan(spec, tmp_path / "out")
 
 
 def test_protocols_become_cases(tmp_path: Path) -> None:

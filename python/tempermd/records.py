@@ -68,11 +68,13 @@ def describe_faults(error: ValidationError) -> str:
     """Return all faults of a validation as one sentence."""
     faults = []
     for fault in error.errors():
-        key = ".".join(str(part) for part in fault["loc"]) or "(whole file)"
+        key = ".".join(str(part) for part in fault["loc"])
         if fault["type"] == "extra_forbidden":
             faults.append(f"unknown key '{key}'; remove it or mend its spelling")
         elif fault["type"] == "missing":
             faults.append(f"key '{key}' is missing")
+        elif not fault["loc"]:
+            faults.append(fault["msg"].removeprefix("Value error, "))
         else:
             faults.append(f"key '{key}': {fault['msg']} (got {fault['input']!r})")
     return "; ".join(faults)

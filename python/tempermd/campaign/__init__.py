@@ -28,7 +28,7 @@ from tempermd.campaign.planning import CampaignPlan, plan
 from tempermd.campaign.running import robustness, run_one
 from tempermd.campaign.spec import CONTROL, BuiltStructure, ProtocolSpec, RobustnessSpec
 from tempermd.campaign.status import show_status
-from tempermd.campaign.suites import SUITES, read_suite
+from tempermd.campaign.suites import SUITES, read_suite, suite_with
 from tempermd.campaign.verifying import verify
 from tempermd.campaign.working import work
 
@@ -71,6 +71,7 @@ __all__ = [
     "run_one",
     "show_status",
     "shown",
+    "suite_with",
     "verify",
     "work",
 ]

@@ -205,6 +205,11 @@ def _refuse_twins(cases: list[Case]) -> None:
     seen: dict[str, Case] = {}
     for case in cases:
         twin = seen.setdefault(case.id, case)
+        if twin.protocol_name != case.protocol_name:
+            raise UserError(
+                f"protocols {twin.protocol_name} and {case.protocol_name} are the same run on "
+                f"{case.structure_name} at {case.temperature_K:g} K; leave one of them out"
+            )
         if twin is not case:
             raise UserError(
                 f"{case.model_name} on {case.structure_name} is the same as {twin.model_name} on "

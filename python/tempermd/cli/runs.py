@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -32,13 +33,13 @@ Suite = Annotated[
 
 
 def _spec(suite: str | None, **given: Any) -> Any:
-    """Return the spec of a suite with what is given on the command line over it."""
+    """Return the spec of a suite with what is given on the command line over it, and say how."""
     from tempermd import campaign
-    from tempermd.records import parse_spec
 
-    raw = {} if suite is None else campaign.read_suite(suite).model_dump(exclude_unset=True)
-    raw |= {name: value for name, value in given.items() if value not in (None, [])}
-    return parse_spec(raw, campaign.RobustnessSpec, "options")
+    spec, said = campaign.suite_with(suite, given)
+    for sentence in said:
+        print(sentence, file=sys.stderr)
+    return spec
 
 
 @app.command()
