@@ -9,14 +9,20 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from tempermd import campaign, lmp, md
 from tempermd.campaign import RobustnessSpec
+from tempermd.campaign.breaking import with_breaks
+from tempermd.campaign.hot_frames import hot_frames
+from tempermd.events import Event, analyse_run, read_thresholds
+from tempermd.physics import PhysicsCheck, PhysicsRecord
 from tempermd.records import UserError, parse_spec, read_record, read_spec
 from tempermd.report import Summary
+from tempermd.trajectory import iter_frames
 
 TUBE = lmp.potentials_folder() / "tube_8_8.data"
 
@@ -110,7 +116,9 @@ def test_a_suite_that_is_none_is_named(tmp_path: Path) -> None:
 def test_structures_of_ones_own_take_the_place_of_the_suite_s(tmp_path: Path) -> None:
     spec, said = campaign.suite_with("standard", {"structures": [str(TUBE)], "control": True})
     (sentence,) = said  # of those protocols only that name structures
-    assert sentence.startswith("structures of protocols quench, tension, compression, npt, knock_on:")
+    assert sentence.startswith(
+        "structures of protocols quench, tension, compression, npt, knock_on:"
+    )
     cases = campaign.plan(spec, tmp_path)
     assert {case.structure_name for case in cases} == {"tube_8_8"}
     assert {case.protocol_name for case in cases} == set(campaign.read_suite("standard").protocols)
@@ -237,6 +245,21 @@ def test_physics_is_checked_kept_and_reported(make_model, tmp_path: Path) -> Non
     assert [path.stat().st_mtime_ns for path in records] == before
 
 
+def test_a_truth_that_fails_is_told_in_the_report(tmp_path: Path) -> None:
+    """Of the free motion and of the last frames of the run at 1000 K."""
+    truth = "ase:made_sources:Unconverged"
+    spec = control_spec(physics=True, physics_truth=truth, quench_frames=0)
+    page, code = campaign.robustness(spec, tmp_path / "out", workers=1)
+    assert code == 0
+    text = page.read_text()
+    assert "5 of 5 frames at 300 K have no label and are left out" in text
+    assert "2 of 2 frames at 1000 K have no label and are left out" in text
+    assert "SCF not converged in 250 cycles" in text
+    with pytest.raises(UserError, match="label source 'xbt' is unknown"):
+        campaign.robustness(control_spec(physics_truth="xbt"), tmp_path / "other")
+    assert not (tmp_path / "other").exists()
+
+
 def test_an_amorphous_cell_has_its_density(tmp_path: Path) -> None:
     atoms = campaign.build(campaign.BuiltStructure(amorphous_g_cm3=1.5, atoms=24))
     grams = atoms.get_masses().sum() * 1.66053907e-24
@@ -261,6 +284,49 @@ def test_a_right_potential_is_clean_in_the_papers_suite(tmp_path: Path) -> None:
     (run,) = read_record(page.parent / "summary.json", Summary).models
     assert (run.verdict, run.event_counts, code) == ("PASS", {}, 0)
     assert "begins disordered anneals" in page.read_text()
+
+
+def test_breaks_are_physics_of_their_model(tmp_path: Path) -> None:
+    """0.03 / ps after a ramp of 1 ps: a strain of 0.3 takes 10 ps."""
+    pull = {"protocol": "pull", "strain_per_ps": 0.03, "ramp_steps": 1000, "timestep_fs": 1.0}
+    heat = {"ramp_steps": 4700, "start_temperature_K": 300.0, "temperature_K": 5000.0}
+    record = PhysicsRecord(potential="m", structure="t", reference=None, checks=[])
+
+    def checks_of(*runs: tuple[dict, int | None]) -> dict[str, PhysicsCheck]:
+        made = [(md_case(**changes), judged("m", severed)) for changes, severed in runs]
+        other = [(md_case(**changes), judged("another", 0)) for changes, _ in runs]
+        (found,) = with_breaks([record], made + other)
+        return {check.name: check for check in found.checks}
+
+    steps = {"hold_steps": 13_000}
+    (one,) = checks_of(*[(pull | steps, step) for step in (8_000, 9_000, 3_000)]).values()
+    assert (one.name, one.good) == ("fracture_strain_at_300_K", True)
+    assert one.value == pytest.approx(0.03 * 7)  # the median
+    (brittle,) = checks_of((pull | steps, 3_000)).values()
+    assert (brittle.value, brittle.good) == (pytest.approx(0.06), False)
+    (endless,) = checks_of((pull | steps, None)).values()
+    assert (endless.value, endless.good) == (pytest.approx(0.39), False)
+    short, pushed = {"hold_steps": 5_000}, {"strain_per_ps": -0.03, "hold_steps": 5_000}
+    assert checks_of((pull | short, None), (pull | pushed, 2_000)) == {}
+    (melted,) = checks_of((heat | steps, 2_000)).values()
+    assert (melted.name, melted.value, melted.good) == ("collapse", pytest.approx(2_300), False)
+    (late,) = checks_of((heat | steps, 6_000)).values()
+    assert (late.value, late.good) == (5000, True)
+    assert checks_of((heat | steps | {"temperature_K": 4000.0}, 2_000)) == {}
+    faulty = record.model_copy(update={"fault": "no minimum"})
+    assert with_breaks([faulty], [(md_case(**pull, **steps), judged("m", 8_000))]) == [faulty]
+
+
+def md_case(**changes: object) -> md.Case:
+    values = {"structure": "t", "structure_sha256": "0", "temperature_K": 300.0, "seed": 1}
+    return md.Case(**(values | changes))
+
+
+def judged(model: str, severed: int | None) -> SimpleNamespace:
+    """Return what a verdict rests on: a run that was severed at a step, or that survived."""
+    events = [] if severed is None else [SimpleNamespace(kind="severed", step=severed)]
+    label = SimpleNamespace(model=model)
+    return SimpleNamespace(label=label, events=events, survived=True)
 
 
 def test_no_model_and_no_control_is_refused(tmp_path: Path) -> None:
@@ -363,6 +429,44 @@ def test_the_same_campaign_runs_nothing_again(reported: Path) -> None:
     assert code == 0
     assert [path.stat().st_mtime_ns for path in results] == before
     assert not list(reported.glob("runs/*/attempt-002"))
+
+
+def test_hot_frames_are_the_last_ones_before_an_event(reported: Path, monkeypatch) -> None:
+    limits = read_thresholds()
+    found = hot_frames(reported / "runs", "LCBOP", limits)
+    assert (len(found.snapshots), found.temperature_K) == (4, 1000.0)
+    assert hot_frames(reported / "runs", "another", limits) is None
+    first = min(reported.glob("runs/*"), key=lambda run: md.read_case(run).seed)
+    frames = list(iter_frames(md.newest_attempt(first) / md.DUMP))
+    assert len(frames) == 7
+    for place, number in enumerate((6, 1)):
+        atoms = found.snapshots[place]
+        np.testing.assert_allclose(
+            atoms.positions, frames[number].positions - frames[number].origin
+        )
+        assert set(atoms.symbols) == {"C"}
+    analysis = analyse_run(first)
+    warning = Event(
+        kind="shape",
+        severity="warn",
+        step=frames[4].step,
+        time_ps=0.2,
+        atom_ids=[],
+        value=None,
+        limit=None,
+        unit="",
+        message="",
+    )
+    warned = analysis.model_copy(update={"events": [warning]})
+    failed = analysis.model_copy(update={"first_severe_ps": 0.2})
+    given = iter([warned, failed, failed, failed])
+    monkeypatch.setattr("tempermd.campaign.hot_frames.analyse_run", lambda *_: next(given))
+    one_run = hot_frames(reported / "runs", "LCBOP", limits)
+    np.testing.assert_allclose(
+        one_run.snapshots[0].positions, frames[3].positions - frames[3].origin
+    )
+    assert len(one_run.snapshots) == 1
+    assert hot_frames(reported / "runs", "LCBOP", limits) is None
 
 
 def test_another_campaign_in_the_same_folder_is_refused(reported: Path, tmp_path: Path) -> None:

@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from ase import Atoms
 from ase.calculators.lj import LennardJones
 
+from made_sources import Unconverged
 from made_trajectories import frame_of, tube_atoms
+from tempermd import lmp
 from tempermd.labels import SourceSpec, open_source
 from tempermd.physics import (
+    OwnFrames,
+    PhysicsRecord,
     check_physics,
     free_motion,
     frequencies_THz,
     overlap,
+    overlaps,
     pair_distribution,
     peak_strain,
     relax_tube,
     vibrational_spectrum,
 )
+from tempermd.physics.bands import CURVATURE_A2, check_of, radius_band
 from tempermd.physics.checks import physics_table
+from tempermd.physics.truth import errors_in
 from tempermd.records import UserError
 from tempermd.structures import nanotube
 
@@ -95,7 +104,9 @@ def test_tube_has_four_zeros_and_no_unstable_mode(relaxed, lcbop) -> None:
 
 
 def test_checks_tell_right_from_wrong(tube, lcbop) -> None:
-    record = check_physics(tube, lcbop, ("LCBOP", "tube"), ("LCBOP", lcbop), truth=lcbop)
+    record = check_physics(
+        tube, lcbop, ("LCBOP", "tube"), ("LCBOP", lcbop), truth=lcbop, indices=(5, 5)
+    )
     assert record.good, record.sentence
     values = {check.name: check.value for check in record.checks}
     for check in record.checks:
@@ -104,9 +115,16 @@ def test_checks_tell_right_from_wrong(tube, lcbop) -> None:
     assert values["pair_distances"] == pytest.approx(1)  # of its own motion again
     assert values["vibrations"] == pytest.approx(1)
     assert values["force_error"] == values["energy_error"] == 0
-    soft = check_physics(tube, Scaled(lcbop, 0.4), ("soft", "tube"), truth=lcbop)
+    soft = check_physics(tube, Scaled(lcbop, 0.4), ("soft", "tube"), truth=lcbop, indices=(6, 5))
     wrong = {check.name for check in soft.checks if not check.good}
-    assert wrong == {"youngs_modulus", "highest_mode", "force_error"}
+    assert wrong == {
+        "radius",  # of a (6,5) tube, which this is not
+        "youngs_modulus",
+        "stiffness",
+        "highest_mode",
+        "force_error",
+        "energy_error",
+    }
     values = {check.name: check.value for check in soft.checks}
     assert values["force_error"] == pytest.approx(0.6)  # 1 - 0.4 of the truth's
     assert "wrong, though stable" in soft.sentence
@@ -123,9 +141,12 @@ def test_checks_tell_right_from_wrong(tube, lcbop) -> None:
     cells = {row[0]: row for row in table.rows}
     assert len(cells) == len(record.checks) == 11
     assert {name for name, row in cells.items() if "wrong" in row[3]} == {
+        "radius, Å",
         "Young's modulus, TPa",
+        "stiffness, N/m",
         "highest mode, THz",
         "force error, of their size",
+        "energy error, meV/atom",
     }
     assert all("wrong" not in row[2] and row[4] == "–" for row in cells.values())
     assert {"bond, Å", "unstable modes"} <= set(cells)
@@ -142,6 +163,86 @@ class Scaled:
 
     def get_forces(self, atoms=None) -> np.ndarray:
         return self._factor * self._calculator.get_forces(atoms)
+
+
+def test_frames_that_the_truth_does_not_label_are_left_out_and_told(tube, lcbop) -> None:
+    frames = []
+    for seed in range(5):
+        frames.append(tube.copy())
+        frames[-1].rattle(0.02, seed=seed)
+    own = OwnFrames(frames, 3000.0)
+    truth = Unconverged(good_calls=(1, 3))
+    checks, (note,) = errors_in(own, lcbop, truth)
+    assert note.startswith("3 of 5 frames at 3000 K have no label and are left out")
+    assert "SCF not converged" in note
+    force, energy = checks
+    assert (force.name, energy.name) == ("force_error_at_3000_K", "energy_error_at_3000_K")
+    true = -np.array([frames[1].positions, frames[3].positions])  # of the spring
+    forces = np.array([lcbop.get_forces(frames[number]) for number in (1, 3)])
+    expected = np.sqrt(np.mean((forces - true) ** 2) / np.mean(true**2))
+    assert force.value == pytest.approx(expected)
+    energies = [lcbop.get_potential_energy(frames[number]) for number in (1, 3)]
+    differences_eV = np.array(energies) - (true**2).sum(axis=(1, 2)) / 2
+    assert energy.value == pytest.approx(1000 * np.ptp(differences_eV) / 2 / 60)
+    # harmonic, canonical: var(U) = (3 n / 2) (kT)^2
+    assert energy.high == pytest.approx(1000 * np.sqrt(1.5 * 60) * 8.617333e-5 * 3000 / 60)
+    one, _ = errors_in(own, lcbop, Unconverged(good_calls=(1,)))
+    assert [check.name for check in one] == ["force_error_at_3000_K"]  # one energy has no spread
+
+
+def test_a_truth_that_labels_nothing_leaves_the_other_checks(tube, lcbop) -> None:
+    hot = OwnFrames([tube], 3000.0)
+    record = check_physics(tube, lcbop, ("m", "tube"), truth=Unconverged(), hot=hot)
+    assert not record.fault
+    assert len(record.checks) == 7
+    assert [note[:23] for note in record.notes] == [
+        "5 of 5 frames at 300 K ",
+        "1 of 1 frames at 3000 K",
+    ]
+    assert "all 7 numbers are right; 5 of 5 frames at 300 K have no label" in record.sentence
+
+
+@pytest.mark.parametrize(("n", "m"), [(3, 3), (5, 0), (6, 4), (10, 10)])
+def test_radii_are_those_of_the_indices(n: int, m: int, lcbop) -> None:
+    """A tube as it is rolled up has the radius of a flat sheet; at rest it is a little wider."""
+    atoms = nanotube(n, m, 4.0)
+    atoms.center(vacuum=8.0, axis=(0, 1))
+    atoms.pbc = True
+    band = radius_band(n, m)
+    rolled_A = np.linalg.norm(atoms.positions[:, :2] - atoms.positions[:, :2].mean(axis=0), axis=1)
+    curved_A = rolled_A.mean() + CURVATURE_A2 / rolled_A.mean()
+    assert (band.low + band.high) / 2 == pytest.approx(curved_A, rel=1e-3)
+    assert band.low < relax_tube(atoms, lcbop).radius_A < band.high
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["airebo", f"nequip:{lmp.potentials_folder() / 'carbon_base.nequip.pth'}"],
+)
+def test_trusted_potentials_move_alike(name: str, tube, relaxed, lcbop) -> None:
+    calculator = open_source(SourceSpec(name=name))[1]
+    own = free_motion(relax_tube(tube, calculator).atoms, calculator)
+    shared = overlaps(own, free_motion(relaxed.atoms, lcbop))
+    assert all(check_of(kind, share, "").good for kind, share in shared.items())
+
+
+def test_a_motion_that_shares_nothing_is_out_of_the_bands(relaxed, lcbop) -> None:
+    """Atoms on a grid of 2 Å, all moving at 100 THz."""
+    motion = free_motion(relaxed.atoms, lcbop)
+    grid = np.stack(np.meshgrid(*[np.arange(4)] * 3), axis=-1).reshape(-1, 3)[:60] * 2.0 + 1.0
+    swing = np.cos(2 * np.pi * 100.0 * motion.spacing_ps * np.arange(len(motion.frames)))
+    made = [
+        replace(frame, positions=grid, velocities=np.full((60, 3), speed))
+        for frame, speed in zip(motion.frames, swing, strict=True)
+    ]
+    shared = overlaps(replace(motion, frames=made), motion)
+    checks = [check_of(kind, share, "of the reference's") for kind, share in shared.items()]
+    assert len(checks) == 2
+    for check in checks:
+        assert check.value < 0.2
+        assert not check.good
+    record = PhysicsRecord(potential="m", structure="t", reference="LCBOP", checks=checks)
+    assert "wrong, though stable: pair distances 0" in record.sentence
 
 
 def test_a_chain_bears_most_where_its_bonds_do() -> None:

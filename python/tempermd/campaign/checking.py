@@ -5,8 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from tempermd.campaign.building import build
+from tempermd.campaign.folder import LIMITS, RUNS
+from tempermd.campaign.hot_frames import hot_frames
 from tempermd.campaign.spec import CONTROL, RobustnessSpec
 from tempermd.engine import run_tasks
+from tempermd.events import read_thresholds
 from tempermd.physics import PhysicsRecord
 from tempermd.records import read_record, sha256_file, sha256_json, write_record
 
@@ -51,15 +54,22 @@ def _check(task: tuple[str, str, RobustnessSpec, Path]) -> PhysicsRecord:
     name, source, spec, path = task
     if path.is_file():
         return read_record(path, PhysicsRecord)
-    atoms = build(spec.physics_structure)
+    wanted = spec.physics_structure
+    atoms = build(wanted)
     atoms.center(vacuum=8.0, axis=(0, 1))
     atoms.pbc = True
     calculator = open_source(SourceSpec(name=source))[1]
     reference = None
     if source != REFERENCE:
         reference = (REFERENCE.upper(), open_source(SourceSpec(name=REFERENCE))[1])
-    truth = open_source(SourceSpec(name=spec.physics_truth))[1] if spec.physics_truth else None
-    title = "tube " + ",".join(map(str, spec.physics_structure.tube or ()))
-    record = check_physics(atoms, calculator, (name, title), reference, truth)
+    truth, hot = None, None
+    if spec.physics_truth:
+        truth = open_source(SourceSpec(name=spec.physics_truth))[1]
+        output = path.parents[1]
+        hot = hot_frames(output / RUNS, name, read_thresholds(output / LIMITS))
+    names = (name, "tube " + ",".join(map(str, wanted.tube or ())))
+    one_wall = wanted.outer is None and not wanted.vacancies
+    indices = wanted.tube if one_wall else None
+    record = check_physics(atoms, calculator, names, reference, truth, indices=indices, hot=hot)
     write_record(path, record)
     return record

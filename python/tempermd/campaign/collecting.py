@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
+from tempermd.campaign.breaking import with_breaks
 from tempermd.campaign.checking import read_checks
 from tempermd.campaign.folder import Campaign, read_campaign
 from tempermd.campaign.gathering import gather
@@ -49,7 +50,8 @@ def collect_campaign(
     limits = campaign.limits if thresholds is None else read_thresholds(thresholds)
     lines = gather(campaign, limits, workers=workers)
     write_table(lines, folder, limits_key(limits))
-    physics = read_checks(folder)
+    runs = [(line.case, line.row) for line in lines if line.row is not None]
+    physics = with_breaks(read_checks(folder), runs)
     summary = _summary(lines, physics)
     page = write_campaign_page(
         folder,

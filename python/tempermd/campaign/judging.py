@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tempermd import md
+from tempermd.campaign.breaking import with_breaks
 from tempermd.campaign.checking import read_checks
 from tempermd.campaign.table import place_of
 from tempermd.engine import run_tasks
@@ -59,7 +60,9 @@ def collect(
     from tempermd import report
 
     analyses = analyse_all(root, thresholds=thresholds, workers=workers)
-    return report.write_report(analyses, output, physics=read_checks(Path(root).parent))
+    runs = [(md.read_case(Path(root) / one.label.run_id), one) for one in analyses]
+    physics = with_breaks(read_checks(Path(root).parent), runs)
+    return report.write_report(analyses, output, physics=physics)
 
 
 def exit_code(summary: Path | str) -> int:

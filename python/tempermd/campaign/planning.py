@@ -64,6 +64,7 @@ def plan(
     """
     if not spec.models and not spec.control:
         raise UserError("no model to run: name a deployed model, or ask for the control")
+    _check_truth(spec)
     structures = _structures(spec, Path(folder) / STRUCTURES, built or {})
     guard = _guard(spec, limits or read_thresholds())
     arms = [_arm(name, path) | guard for name, path in spec.models.items()]
@@ -199,6 +200,14 @@ def _check_elements(spec: RobustnessSpec, data: dict[str, Path]) -> None:
                     f"{structure}: has {', '.join(sorted(needed - elements))}, but {model} knows "
                     f"only {', '.join(sorted(elements))}"
                 )
+
+
+def _check_truth(spec: RobustnessSpec) -> None:
+    """Refuse a truth that cannot be opened: it is needed after all runs only."""
+    from tempermd.labels import SourceSpec, open_source
+
+    if spec.physics_truth is not None:
+        open_source(SourceSpec(name=spec.physics_truth))
 
 
 def _refuse_twins(cases: list[Case]) -> None:

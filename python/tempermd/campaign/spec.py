@@ -98,7 +98,7 @@ class RobustnessSpec(Spec):
         default=False, description="also relax, strain, vibrate and pull a tube with each model"
     )
     physics_truth: str | None = Field(
-        default=None, description="a label source (xtb) for frames of each model's own motion"
+        default=None, description="a label source (xtb) for frames of each model's own runs"
     )
     physics_structure: BuiltStructure = Field(
         default=BuiltStructure(tube=(5, 5), length_A=7.0), description="that tube"

@@ -72,7 +72,9 @@ def _differences(protocols: Mapping[str, Mapping[str, Any]], given: Mapping[str,
     """Say what protocols of a suite do otherwise than it says, or than the options say."""
     said = []
     for key in (*OVER, "structures"):
-        names = [name for name, one in protocols.items() if key in one and _is_over(key, one, given)]
+        names = [
+            name for name, one in protocols.items() if key in one and _is_over(key, one, given)
+        ]
         if names:
             said.append(f"{key} of {_named(names)}: as given, not as in the suite")
     for kind, (key, why) in KEPT.items():

@@ -6,69 +6,33 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
+from pydantic import Field
 
 from tempermd.pages import Table, number_text
+from tempermd.physics.bands import PhysicsCheck, check_of, radius_band
 from tempermd.physics.distributions import overlap, pair_distribution, vibrational_spectrum
-from tempermd.physics.motion import Motion, free_motion
+from tempermd.physics.motion import FREE_K, Motion, free_motion
 from tempermd.physics.statics import RelaxedTube, relax_tube
 from tempermd.physics.strength import peak_strain
+from tempermd.physics.truth import OwnFrames, errors_in
 from tempermd.physics.vibrations import frequencies_THz
-from tempermd.records import Record, Spec, UserError
+from tempermd.records import Record, UserError
 
 if TYPE_CHECKING:
     from ase import Atoms
 
 UNSTABLE_THZ = 0.5
 """Softer imaginary modes are what finite differences make of the four zeros."""
-
-
-class Band(Spec):
-    """What a right potential gives, and why."""
-
-    low: float | None
-    high: float | None
-    why: str
-
-
-BANDS: dict[str, Band] = {
-    "bond": Band(low=1.39, high=1.46, why="graphene's bonds are 1.42 Å"),
-    "radius": Band(low=None, high=None, why=""),
-    "youngs_modulus": Band(low=0.8, high=1.3, why="about 1 TPa is measured, walls 3.35 Å thick"),
-    "stiffness": Band(low=None, high=None, why=""),
-    "highest_mode": Band(low=44.0, high=55.0, why="the G band lies near 1,590 / cm, 47.7 THz"),
-    "unstable_modes": Band(low=0.0, high=0.0, why="a tube at rest is a minimum"),
-    "peak_strain": Band(low=0.15, high=0.30, why="tubes are known to bear up to 15 to 30 %"),
-    "pair_distances": Band(low=None, high=None, why=""),
-    "vibrations": Band(low=None, high=None, why=""),
-    "force_error": Band(low=0.0, high=0.5, why="more than half of the forces' own size"),
-    "energy_error": Band(low=None, high=None, why=""),
-}
 SMOOTHING_THZ = 3.0
 LABELLED = 5
 """Frames of the free motion that the truth labels."""
 
 
-class PhysicsCheck(Spec):
-    """One number of a potential, the band it should be in, and the reference's."""
-
-    name: str
-    value: float
-    unit: str
-    low: float | None
-    high: float | None
-    why: str
-    reference: float | None
-
-    @property
-    def good(self) -> bool:
-        """Whether it is in its band, where it has one."""
-        return (self.low is None or self.value >= self.low) and (
-            self.high is None or self.value <= self.high
-        )
-
-
 class PhysicsRecord(Record):
-    """The checks of one potential on one tube; ``fault`` says why there are none."""
+    """The checks of one potential on one tube.
+
+    ``fault`` says why there are none, ``notes`` what was left out of them.
+    """
 
     format_name: ClassVar[str] = "tempermd-physics"
 
@@ -77,6 +41,7 @@ class PhysicsRecord(Record):
     reference: str | None
     checks: list[PhysicsCheck]
     fault: str = ""
+    notes: list[str] = Field(default_factory=list)
 
     @property
     def good(self) -> bool:
@@ -88,14 +53,18 @@ class PhysicsRecord(Record):
         """What a reader needs to know first."""
         if self.fault:
             return f"{self.potential} on {self.structure}: no checks, {self.fault}"
+        return "; ".join([f"{self.potential} on {self.structure}: {self._said}", *self.notes])
+
+    @property
+    def _said(self) -> str:
         bad = [check for check in self.checks if not check.good]
         if not bad:
-            return f"{self.potential} on {self.structure}: all {len(self.checks)} numbers are right"
+            return f"all {len(self.checks)} numbers are right"
         what = "; ".join(
             f"{_words(check.name)} {number_text(check.value)} {check.unit} ({check.why})"
             for check in bad
         )
-        return f"{self.potential} on {self.structure}: wrong, though stable: {what}"
+        return f"wrong, though stable: {what}"
 
 
 def check_physics(
@@ -104,13 +73,15 @@ def check_physics(
     names: tuple[str, str],
     reference: tuple[str, Any] | None = None,
     truth: Any = None,
+    *,
+    indices: tuple[int, int] | None = None,
+    hot: OwnFrames | None = None,
 ) -> PhysicsRecord:
     """Relax a tube, vibrate it, pull it until it yields, and let it move at 300 K.
 
     ``pair_distances`` and ``vibrations`` are the common share (1: equal) of the distributions of
-    its free motion and the reference's; ``force_error`` is the RMS deviation from the truth's
-    forces in frames of that motion over their RMS, ``energy_error`` the standard deviation of
-    the energy's per atom.
+    its free motion and the reference's; the errors against the truth are those of `errors_in`.
+    A frame without a label is left out and told.
 
     Parameters
     ----------
@@ -123,21 +94,26 @@ def check_physics(
     reference : (str, calculator) or None
         Another potential to hold it against.
     truth : calculator or None
-        Labels five frames of the potential's own motion.
+        Labels five frames of the potential's own motion, and those in ``hot``.
+    indices : (int, int) or None
+        Chiral indices of a tube with one wall, by which its radius is judged.
+    hot : OwnFrames or None
+        Frames of other motions of the potential.
 
     Returns
     -------
     PhysicsRecord
     """
-    fault, checks = "", []
+    fault, checks, notes = "", [], []
     try:
-        own, motion = _numbers(atoms, calculator)
-        other, other_motion = _numbers(atoms, reference[1]) if reference else ({}, None)
-        if other_motion is not None:
-            own |= _likeness(motion, other_motion)
-        if truth is not None:
-            own |= _errors(motion, calculator, truth)
-        checks = [_check(name, *found, other.get(name)) for name, found in own.items()]
+        own, motion = _compared(atoms, calculator, reference, indices)
+        frames = [
+            OwnFrames(_spread(motion.snapshots), FREE_K, named=False),
+            *([hot] if hot else []),
+        ]
+        found = [errors_in(one, calculator, truth) for one in frames if truth is not None]
+        checks = [*own, *(check for errors, _ in found for check in errors)]
+        notes = [sentence for _, told in found for sentence in told]
     except UserError as error:
         fault = str(error)
     return PhysicsRecord(
@@ -146,21 +122,35 @@ def check_physics(
         reference=reference[0] if reference else None,
         checks=checks,
         fault=fault,
+        notes=notes,
     )
 
 
-def _check(name: str, value: float, unit: str, other: tuple[float, str] | None) -> PhysicsCheck:
-    """Put a number beside its band and the reference's."""
-    band = BANDS[name]
-    return PhysicsCheck(
-        name=name,
-        value=value,
-        unit=unit,
-        low=band.low,
-        high=band.high,
-        why=band.why,
-        reference=other[0] if other else None,
-    )
+def _compared(
+    atoms: Atoms,
+    calculator: Any,
+    reference: tuple[str, Any] | None,
+    indices: tuple[int, int] | None,
+) -> tuple[list[PhysicsCheck], Motion]:
+    """Return what one potential says of a tube beside what the reference says, and its motion."""
+    own, motion = _numbers(atoms, calculator)
+    other: dict[str, tuple[float, str]] = {}
+    if reference is not None:
+        other, other_motion = _numbers(atoms, reference[1])
+        shared = overlaps(motion, other_motion)
+        own |= {name: (share, "of the reference's") for name, share in shared.items()}
+    bands = {} if indices is None else {"radius": radius_band(*indices)}
+    checks = []
+    for name, (value, unit) in own.items():
+        beside = other[name][0] if name in other else None
+        checks.append(check_of(name, value, unit, reference=beside, band=bands.get(name)))
+    return checks, motion
+
+
+def _spread(snapshots: Sequence[Atoms]) -> list[Atoms]:
+    """Return a few frames, evenly taken."""
+    places = np.linspace(0, len(snapshots) - 1, LABELLED).round().astype(int)
+    return [snapshots[place] for place in places]
 
 
 def _numbers(atoms: Atoms, calculator: Any) -> tuple[dict[str, tuple[float, str]], Motion]:
@@ -183,8 +173,8 @@ def _at_rest(tube: RelaxedTube, calculator: Any) -> dict[str, tuple[float, str]]
     }
 
 
-def _likeness(one: Motion, other: Motion) -> dict[str, tuple[float, str]]:
-    """Return how much of their distributions two motions share."""
+def overlaps(one: Motion, other: Motion) -> dict[str, float]:
+    """Return how much two motions share of pair distances and of vibrations (1: equal)."""
     pairs = [pair_distribution(motion.frames) for motion in (one, other)]
     spectra = []
     for motion in (one, other):
@@ -193,28 +183,7 @@ def _likeness(one: Motion, other: Motion) -> dict[str, tuple[float, str]]:
         )
         edges = np.arange(0.0, frequency[-1] + SMOOTHING_THZ, SMOOTHING_THZ)
         spectra.append(np.histogram(frequency, bins=edges, weights=density)[0])
-    return {
-        "pair_distances": (overlap(*pairs), "of the reference's"),
-        "vibrations": (overlap(*spectra), "of the reference's"),
-    }
-
-
-def _errors(motion: Motion, calculator: Any, truth: Any) -> dict[str, tuple[float, str]]:
-    """Return how far a potential is from the truth along its own trajectory."""
-    spread = np.linspace(0, len(motion.snapshots) - 1, LABELLED).round().astype(int)
-    force_errors, true_forces, energy_errors = [], [], []
-    for number in spread:
-        atoms = motion.snapshots[number]
-        forces = truth.get_forces(atoms)
-        true_forces.append(forces)
-        force_errors.append(calculator.get_forces(atoms) - forces)
-        difference_eV = calculator.get_potential_energy(atoms) - truth.get_potential_energy(atoms)
-        energy_errors.append(difference_eV / len(atoms))
-    rms = [float(np.sqrt(np.mean(np.square(values)))) for values in (force_errors, true_forces)]
-    return {
-        "force_error": (rms[0] / rms[1], "of their size"),
-        "energy_error": (1000 * float(np.std(energy_errors)), "meV/atom"),
-    }
+    return {"pair_distances": overlap(*pairs), "vibrations": overlap(*spectra)}
 
 
 def physics_table(records: Sequence[PhysicsRecord]) -> Table:
@@ -229,7 +198,7 @@ def physics_table(records: Sequence[PhysicsRecord]) -> Table:
     if reference in names:
         reference = None  # it has a column of its own
     rows = []
-    for name in (one for one in BANDS if any(one in checks for checks in found)):
+    for name in dict.fromkeys(name for checks in found for name in checks):
         known = next(checks[name] for checks in found if name in checks)
         ends = [number_text(end) if end is not None else "" for end in (known.low, known.high)]
         unit = "" if name.endswith(known.unit) else f", {known.unit}"

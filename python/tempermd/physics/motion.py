@@ -13,6 +13,7 @@ from tempermd.trajectory import Frame
 if TYPE_CHECKING:
     from ase import Atoms
 
+FREE_K = 300.0
 TIMESTEP_FS = 1.0
 EVERY = 4
 SETTLING_PS = 0.3
@@ -47,7 +48,7 @@ class Motion:
 
 
 def free_motion(
-    atoms: Atoms, calculator: Any, temperature_K: float = 300.0, seed: int = 1
+    atoms: Atoms, calculator: Any, temperature_K: float = FREE_K, seed: int = 1
 ) -> Motion:
     """Let a relaxed structure move at constant energy (velocity Verlet, 1 fs).
 

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
 WALL_A = 3.35
 """Thickness of a wall, the spacing of graphite, by which moduli are usually given."""
-EV_PER_A3_IN_TPA = 0.1602176634
+N_PER_M_IN_TPA = 1e-2 / WALL_A
+"""Stiffness of a wall as the modulus of its thickness: 1 N/m over 1 A is 0.01 TPa."""
 STRAINS = (-0.01, -0.005, 0.0, 0.005, 0.01)
 LARGEST_FORCE = 0.01
 MOST_STEPS = 500
@@ -45,7 +46,7 @@ class RelaxedTube:
     @property
     def youngs_modulus_TPa(self) -> float:
         """Young's modulus for walls 3.35 A thick."""
-        return self.stiffness_N_per_m / (WALL_A * 1e-10) / 1e12
+        return self.stiffness_N_per_m * N_PER_M_IN_TPA
 
 
 def relax_tube(atoms: Atoms, calculator: Any) -> RelaxedTube:
