@@ -18,19 +18,19 @@ and (8,8): by 1.1 to 1.2 % for (5,5), by 3.4 to 6.0 % for (3,3).
 RADIUS_SHARE = 0.03
 """As wide as the band of bonds; those three and AIREBO stay within 2.2 % on all these tubes."""
 PAIRS_SHARE, VIBRATIONS_SHARE = 0.54, 0.50
-"""Four fifths of the least that trusted potentials share with LCBOP.
+"""Four fifths of the least that potentials which are trusted share with LCBOP.
 
-On the (5,5) tube of 60 atoms that is checked (`python tests/bench/physics_bands.py`):
+On the (5,5) tube of 60 atoms that suites check (`python tests/bench/physics_bands.py`):
 
-    AIREBO              pairs 0.677  vibrations 0.661
-    REBO                pairs 0.916  vibrations 0.744
-    SNAP                pairs 0.690  vibrations 0.737 (its tube has unstable modes)
-    shipped base model  pairs 0.910  vibrations 0.703
-    LCBOP, other seeds  pairs 0.965  vibrations 0.781
+    AIREBO                    pairs 0.677  vibrations 0.661
+    REBO                      pairs 0.916  vibrations 0.744
+    the shipped base model    pairs 0.910  vibrations 0.703
+    LCBOP, worst of 2 seeds   pairs 0.965  vibrations 0.781
 
-Tersoff's tube of 1989 is 4 % too long and has no minimum to move about. With two more seeds, and on
-(8,0) and (4,4), the least was 0.673 and 0.629. LCBOP itself made 2 % longer shares 0.57 of pairs,
-5 % longer 0.27; with forces 2.5 times as large 0.499 of vibrations, 5 times as large 0.41.
+(vibrations 0.629 with two more seeds). All stay within on (8,0), (4,4) and (8,8), where AIREBO's
+shorter bonds leave 0.615 of pairs. Tersoff's tube has no minimum within 2 % of the usual length.
+LCBOP itself made 2 % longer shares 0.57 of pairs, 5 % longer 0.27; with energies 2.5 times as large
+0.499 of vibrations, 5 times as large 0.41.
 """
 COLLAPSE_K = 4655.0
 """A tube of carbon comes apart near this temperature."""
