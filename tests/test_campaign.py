@@ -146,6 +146,15 @@ def test_options_go_over_a_suite_s_protocols_too(tmp_path: Path) -> None:
     assert ["not as in the suite" in sentence for sentence in said] == [True, True, False, False]
 
 
+def test_a_knock_keeps_its_own_timestep(tmp_path: Path) -> None:
+    suite = tmp_path / "own.toml"
+    suite.write_text('control = true\n[protocols.hit]\nkind = "knock_on"\ntimestep_fs = 0.05\n')
+    spec, said = campaign.suite_with(suite, {"timestep_fs": 0.25})
+    assert {case.timestep_fs for case in campaign.plan(spec, tmp_path / "out")} == {0.05}
+    assert [sentence.split(":")[0] for sentence in said] == ["timestep_fs of protocol hit"]
+    assert "not as given" in said[0]
+
+
 def test_protocols_that_options_make_alike_are_named(tmp_path: Path) -> None:
     suite = tmp_path / "own.toml"
     suite.write_text(

@@ -60,7 +60,7 @@ def collect(
     from tempermd import report
 
     analyses = analyse_all(root, thresholds=thresholds, workers=workers)
-    runs = [(md.read_case(Path(root) / one.label.run_id), one) for one in analyses]
+    runs = [(md.read_case(one.folder), one) for one in analyses if one.folder is not None]
     physics = with_breaks(read_checks(Path(root).parent), runs)
     return report.write_report(analyses, output, physics=physics)
 
