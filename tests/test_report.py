@@ -156,7 +156,7 @@ def test_failing_control_does_not_fail_the_models(clean, broken) -> None:
 
 def test_terminal_twin_says_the_same(many: list[Analysis]) -> None:
     text = summary_text(summarise(many))
-    assert len(text.splitlines()) == 8
+    assert len(text.splitlines()) == 9
     assert "survived: 1000 K 1 of 1; 3000 K 0 of 2" in text
     assert text.splitlines()[0].startswith("PASS          pre-trained")
     assert "1 infrastructure failure apart, 1 of them censored" in text
@@ -222,7 +222,9 @@ def test_markdown_says_the_same(report_folder: Path) -> None:
     text = (report_folder / "report.md").read_text()
     summary = read_record(report_folder / "summary.json", Summary)
     assert text == summary_markdown(summary)
-    table = [line for line in text.splitlines() if line.startswith("|")]
+    table, classes = (part.splitlines() for part in text.split("\n\n") if part.startswith("|"))
+    assert len({line.count("|") for line in classes}) == 1
+    assert len(classes) == 3  # one model failed
     assert len({line.count("|") for line in table}) == 1
     assert len(table) == 2 + len(summary.models)
     assert "| pre-trained | **PASS** | – | 5 of 5 (48–100 %) |" in text
@@ -438,8 +440,8 @@ const rows = [...document.querySelectorAll("table.events tbody tr")];
 return [rows.filter(row => !row.hidden).length, said.textContent];
 """
 STEPS = """
-document.querySelectorAll("table.events th")[2].click();
-return [...document.querySelectorAll("table.events tbody tr")].map(r => +r.cells[2].dataset.value);
+document.querySelectorAll("table.events th")[3].click();
+return [...document.querySelectorAll("table.events tbody tr")].map(r => +r.cells[3].dataset.value);
 """
 SCENE = """
 const data = document.querySelector("#viewer .scene").data;
@@ -461,6 +463,8 @@ def test_events_are_filtered_sorted_and_looked_at(report_folder: Path, tmp_path:
 
         assert filtered("kind", "detached") == [2, "2 of 6 events"]
         assert filtered("kind", "") == [6, "6 of 6 events"]
+        assert filtered("class", "numerical") == [4, "4 of 6 events"]
+        assert filtered("class", "")[0] == 6
         assert filtered("text", "no such words")[0] == 0
         assert filtered("text", "")[0] == 6
         rising = page.run(STEPS)

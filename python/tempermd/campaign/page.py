@@ -14,7 +14,7 @@ from tempermd.pages import Table, number_text
 from tempermd.pages.palette import Palette
 from tempermd.physics import PhysicsRecord, physics_table
 from tempermd.records import atomic_write
-from tempermd.report import Summary, SurvivalCurve, kind_name, survival_figure
+from tempermd.report import Summary, SurvivalCurve, class_table, kind_name, survival_figure
 
 PAGE = "campaign.html"
 TEMPLATE = "campaign.html.j2"
@@ -57,7 +57,7 @@ def write_campaign_page(
         n_runs=len(lines),
         counts={state: counts[state] for state in STATES if counts[state]},
         cells=_cells(lines, summary),
-        tables=_tables(lines, physics),
+        tables=_tables(lines, summary, physics),
         data=_packed(lines, details or {}),
         made_up=any(line.row is not None and line.row.made_up for line in lines),
         shown_figures=figures,
@@ -113,8 +113,10 @@ def _cell(cell: Any, states: Counter[str]) -> dict[str, Any]:
     }
 
 
-def _tables(lines: Sequence[Line], physics: Sequence[PhysicsRecord]) -> list[Table]:
-    tables = [_first_events(lines), _costs(lines)]
+def _tables(
+    lines: Sequence[Line], summary: Summary, physics: Sequence[PhysicsRecord]
+) -> list[Table]:
+    tables = [_first_events(lines), class_table(summary.models), _costs(lines)]
     tables += [physics_table(physics)] if physics else []
     return [table for table in tables if table.rows]
 

@@ -182,7 +182,7 @@ def label_of(case: md.Case) -> RunLabel:
 
 
 def write_events(path: Path | str, events: Sequence[tuple[RunLabel | None, Event]]) -> None:
-    """Write events as one JSON object a line, with the run's label where one is given.
+    """Write events as one JSON object a line, with its class and the run's label if given.
 
     A value that is not finite is written as records write it: as text.
     """
@@ -191,6 +191,7 @@ def write_events(path: Path | str, events: Sequence[tuple[RunLabel | None, Event
         head = {"format": event.format_name, "version": event.format_version}
         if label is not None:
             head["run"] = json.loads(label.model_dump_json())
+        head["class"] = event.event_class
         whole = head | json.loads(event.model_dump_json())
         lines.append(json.dumps(whole, ensure_ascii=False, allow_nan=False))
     with atomic_write(path) as temporary:

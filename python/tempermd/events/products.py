@@ -6,6 +6,7 @@ from typing import ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from tempermd.events.classes import EventClass, class_of
 from tempermd.events.limits import Thresholds
 from tempermd.records import Record
 
@@ -32,6 +33,11 @@ class Event(Record):
     unit: str
     message: str
     shown_step: int | None = None
+
+    @property
+    def event_class(self) -> EventClass:
+        """What it speaks of: numbers that fail, a structure that cannot be, or perhaps physics."""
+        return class_of(self.kind, self.severity)
 
 
 class RunLabel(BaseModel):

@@ -1,5 +1,6 @@
 """Station report: verdicts over many runs, as one page that needs no network."""
 
+from tempermd.report.classes import class_table
 from tempermd.report.figures import survival_figure
 from tempermd.report.markdown import summary_markdown
 from tempermd.report.movie import write_movie
@@ -31,6 +32,7 @@ __all__ = [
     "SurvivalCell",
     "SurvivalCurve",
     "Table",
+    "class_table",
     "clopper_pearson",
     "kaplan_meier",
     "kind_name",

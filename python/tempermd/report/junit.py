@@ -6,14 +6,16 @@ from collections.abc import Sequence
 from xml.etree import ElementTree
 
 from tempermd.events import Analysis
+from tempermd.report.fates import failure_class, first_damning
 from tempermd.report.summary import Summary, kind_name
 
 
 def junit_xml(summary: Summary, analyses: Sequence[Analysis]) -> str:
     """Return the runs as JUnit XML.
 
-    A run with a fatal or severe event fails; one that a machine ended is an error, since it says
-    nothing about its model; warnings are in its output.
+    A run with a fatal or severe event fails, and has the class of its first one as a property; one
+    that a machine ended is an error, since it says nothing about its model; warnings are in its
+    output.
     """
     root = ElementTree.Element("testsuites", name="robustness")
     for model in summary.models:
@@ -49,13 +51,15 @@ def _case(suite: ElementTree.Element, run: Analysis) -> None:
         time=f"{run.wall_s or 0.0:.3f}",
     )
     lines = [
-        f"{event.severity} {kind_name(event.kind)} at step {event.step} "
+        f"{event.event_class}: {event.severity} {kind_name(event.kind)} at step {event.step} "
         f"({event.time_ps:.3f} ps): {event.message}"
         for event in run.events
     ]
-    if run.failed:
-        damning = [e for e in run.events if e.severity != "warn"]
-        first = min(damning, key=lambda event: event.time_ps, default=None)
+    failed_by = failure_class(run)
+    if failed_by is not None:
+        properties = ElementTree.SubElement(case, "properties")
+        ElementTree.SubElement(properties, "property", name="class", value=failed_by)
+        first = first_damning(run)
         kind = "crash" if first is None else first.kind
         message = run.reason if first is None else first.message
         failure = ElementTree.SubElement(case, "failure", type=kind, message=message)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tempermd.pages import number_text
+from tempermd.report.classes import class_table
 from tempermd.report.summary import Summary, kind_name
 
 
@@ -25,6 +26,10 @@ def summary_markdown(summary: Summary, title: str = "Robustness in molecular dyn
         lines.append(_line([*row, ", ".join(counted) or "none"]))
     lines += ["", *(f"- {model.name}: {model.sentence}" for model in summary.models)]
     lines += [f"- {line}" for line in summary.told_apart]
+    classes = class_table(summary.models)
+    if classes.rows:
+        lines += ["", _line(classes.head), _line(["---"] * len(classes.head))]
+        lines += [*map(_line, classes.rows), "", classes.note]
     low_level = f"{summary.n_runs} runs, {summary.total_ps:.1f} ps simulated. "
     lines += ["", f"{low_level}Intervals are exact at 95 % (Clopper–Pearson, Poisson)."]
     return "\n".join(lines) + "\n"

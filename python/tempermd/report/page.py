@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from tempermd.pages import Table
 from tempermd.pages.palette import Palette
 from tempermd.physics import PhysicsRecord, physics_table
 from tempermd.records import atomic_write, write_record
+from tempermd.report.classes import class_table
 from tempermd.report.clips import Clip, clips_of, extended_xyz
 from tempermd.report.figures import survival_figure
 from tempermd.report.junit import junit_xml
@@ -49,7 +51,9 @@ class _Row:
     def command(self) -> str:
         """What runs the moments around the event again, with a frame for every step."""
         folder = self.run.analysis.folder
-        return "" if folder is None else f"tempermd replay {folder} {self.event.step}"
+        if folder is None:
+            return ""
+        return shlex.join(["tempermd", "replay", folder, str(self.event.step)])
 
 
 @dataclass
@@ -178,6 +182,7 @@ def _of_summary(summary: Summary) -> dict[str, Any]:
         "summary": summary,
         "conditions": summary.conditions,
         "turned": len(summary.conditions) > max(MOST_COLUMNS, len(summary.models)),
+        "classes": class_table(summary.models),
         "cells": {(cell.model, cell.condition): cell for cell in summary.survival},
         "shown_figures": figures,
         "figures": [{"data": figure.data, "layout": figure.layout} for figure in figures],

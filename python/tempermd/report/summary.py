@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Sequence
 from typing import ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from tempermd.events import Event
+from tempermd.events import EventClass, FailureClass
 from tempermd.physics import PhysicsRecord
 from tempermd.records import Record
+from tempermd.report.classes import ClassFailures, class_words, failures_by_class, runs_by_class
 from tempermd.report.contrasts import NEITHER, Contrast, contrasts_between
-from tempermd.report.fates import Judged, by_condition, lives_of, usable
-from tempermd.report.survival import SurvivalCurve, clopper_pearson, kaplan_meier, rate_per_ns
+from tempermd.report.fates import (
+    Judged,
+    by_condition,
+    failures_per_ns,
+    first_damning,
+    lived_ps,
+    lives_of,
+    usable,
+)
+from tempermd.report.survival import SurvivalCurve, clopper_pearson, kaplan_meier
 
 Verdict = Literal["PASS", "WARN", "FAIL", "INCONCLUSIVE"]
 
@@ -25,7 +33,8 @@ class ModelVerdict(BaseModel):
     ``n_usable`` counts runs that ended by themselves or by the model's fault;
     ``n_infrastructure`` those that a machine ended, ``n_censored`` those of them that had
     simulated something, without an event, until then. ``failures_per_ns`` (with its exact 95 %
-    interval) counts a run's first failure per time until then.
+    interval) counts a run's first failure per time until then, ``failures_by_class`` does so for
+    each class; ``runs_by_class`` counts the runs that show an event of a class.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -43,6 +52,8 @@ class ModelVerdict(BaseModel):
     total_ps: float
     first_severe_ps: float | None
     failures_per_ns: tuple[float, float, float | None]
+    failures_by_class: dict[FailureClass, ClassFailures]
+    runs_by_class: dict[EventClass, int]
     event_counts: dict[str, int]
 
 
@@ -67,6 +78,7 @@ class Summary(Record):
     """All verdicts; ``verdict`` is the worst of the models that are no control."""
 
     format_name: ClassVar[str] = "tempermd-summary"
+    format_version: ClassVar[int] = 2
 
     verdict: Verdict
     models: list[ModelVerdict]
@@ -165,7 +177,9 @@ def _judge(name: str, runs: Sequence[Judged], wrong: str | None) -> ModelVerdict
         n_censored=sum(run.duration_ps > 0 and not run.failed for run in broken),
         total_ps=sum(run.duration_ps for run in runs),
         first_severe_ps=min(times, default=None),
-        failures_per_ns=_failures_per_ns(runs),
+        failures_per_ns=failures_per_ns(lives_of(runs)),
+        failures_by_class=failures_by_class(runs),
+        runs_by_class=runs_by_class(runs),
         event_counts=dict(sorted(events.items())),
     )
 
@@ -178,10 +192,7 @@ def _sentence(verdict: Verdict, runs: Sequence[Judged], n_usable: int) -> str:
     low, high = clopper_pearson(n_survived, n_usable)
     counted = f"{n_survived} of {_count(n_usable, 'run')}"
     if verdict == "FAIL":
-        worst = min(
-            (run for run in runs if run.failed),
-            key=lambda run: run.duration_ps if run.first_severe_ps is None else run.first_severe_ps,
-        )
+        worst = min((run for run in runs if run.failed), key=lived_ps)
         failed = f"{n_usable - n_survived} of {_count(n_usable, 'run')} failed"
         interval = f"survival is between {_percent(low)} and {_percent(high)} (95 %)"
         return f"{failed}, {_first_failure(worst)}; {interval}."
@@ -199,14 +210,7 @@ def _first_failure(run: Judged) -> str:
     facts = [run.reason if event is None else kind_name(event.kind)]
     facts += [run.label.condition] if run.label.condition != "all runs" else []
     facts += [] if run.label.seed is None else [f"seed {run.label.seed}"]
-    after_ps = run.duration_ps if run.first_severe_ps is None else run.first_severe_ps
-    return f"the first after {after_ps:.3g} ps ({', '.join(facts)})"
-
-
-def first_damning(run: Judged) -> Event | None:
-    """Return the first fatal or severe event of a run, or None."""
-    damning = [event for event in run.events if event.severity != "warn"]
-    return min(damning, key=lambda event: event.time_ps, default=None)
+    return f"the first after {lived_ps(run):.3g} ps ({', '.join(facts)})"
 
 
 def _survival(name: str, runs: Sequence[Judged]) -> list[SurvivalCell]:
@@ -226,14 +230,6 @@ def _survival(name: str, runs: Sequence[Judged]) -> list[SurvivalCell]:
             )
         )
     return cells
-
-
-def _failures_per_ns(runs: Sequence[Judged]) -> tuple[float, float, float | None]:
-    lives = lives_of(runs)
-    rate, low, high = rate_per_ns(
-        sum(life.failed for life in lives), sum(life.time_ps for life in lives)
-    )
-    return rate, low, high if math.isfinite(high) else None
 
 
 def _in_words_and_numbers(condition: str) -> list[tuple[bool, float, str]]:
@@ -282,6 +278,8 @@ def summary_text(summary: Summary) -> str:
             )
         events = ", ".join(f"{count} {kind}" for kind, count in model.event_counts.items())
         lines.append(f"{'':<12}  {'':<{width}}  {apart}; events: {events or 'none'}")
+        if events:
+            lines.append(f"{'':<12}  {'':<{width}}  {class_words(model)}")
         cells = [cell for cell in summary.survival if cell.model == model.name and cell.n_usable]
         if len(cells) > 1:
             counts = [f"{cell.condition} {cell.n_survived} of {cell.n_usable}" for cell in cells]

@@ -6,7 +6,7 @@
     const text = want.text.trim().toLowerCase();
     let shown = 0;
     for (const row of rows) {
-      const fits = ["model", "severity", "kind"].every(name => !want[name] || row.dataset[name] === want[name])
+      const fits = ["model", "class", "severity", "kind"].every(name => !want[name] || row.dataset[name] === want[name])
         && (!text || row.textContent.toLowerCase().includes(text));
       row.hidden = !fits;
       shown += fits;
