@@ -12,7 +12,7 @@ MOST_POINTS = 400
 
 def frame_curve(unit: str, times: list[float], values: list[float]) -> Series:
     """Return a thinned curve of one value per frame."""
-    return _thinned(unit, np.array(times, dtype=float), np.array(values, dtype=float))
+    return thinned(unit, np.array(times, dtype=float), np.array(values, dtype=float))
 
 
 def thermo_curves(
@@ -34,20 +34,55 @@ def thermo_curves(
     """
     table = thermo.table(["Temp", "PotEng"])
     times = table[:, 0] * timestep_fs / 1000
-    curves = {"temperature": _thinned("K", times, table[:, 1])}
+    curves = {"temperature": thinned("K", times, table[:, 1])}
     energy = table[:, 2] / n_atoms
     finite = energy[np.isfinite(energy)]
     if finite.size:
-        curves["potential_energy"] = _thinned("eV/atom", times, energy - finite[0])
+        curves["potential_energy"] = thinned("eV/atom", times, energy - finite[0])
     conserved_times, conserved = _conserved(thermo, n_atoms, timestep_fs)
     if conserved.size:
-        curves["conserved_energy"] = _thinned("eV/atom", conserved_times, conserved)
+        curves["conserved_energy"] = thinned("eV/atom", conserved_times, conserved)
     known = band[np.isfinite(band).all(axis=1)]
     known = known[:: max(1, len(known) // (MOST_POINTS // 4))]
     if len(known):
         for column, name in enumerate(("target", "band_low", "band_high"), start=1):
             curves[name] = _series("K", known[:, 0], known[:, column])
     return curves
+
+
+def thinned(
+    unit: str, times: np.ndarray, values: np.ndarray, most_points: int = MOST_POINTS
+) -> Series:
+    """Keep the lowest and the highest value of each of many equal spans.
+
+    Parameters
+    ----------
+    unit : str
+    times : (m,) array, ps
+    values : (m,) array
+        NaN and Inf become gaps.
+    most_points : int
+        Curves of more are thinned to at most so many.
+
+    Returns
+    -------
+    Series
+    """
+    if len(times) <= most_points:
+        return _series(unit, times, values)
+    keep = []
+    for rows in np.array_split(np.arange(len(times)), most_points // 2):
+        finite = rows[np.isfinite(values[rows])]
+        ends = (
+            {rows[0]}
+            if not finite.size
+            else {
+                finite[np.argmin(values[finite])],
+                finite[np.argmax(values[finite])],
+            }
+        )
+        keep += sorted(ends)
+    return _series(unit, times[keep], values[keep])
 
 
 def _conserved(thermo: Thermo, n_atoms: int, timestep_fs: float) -> tuple[np.ndarray, np.ndarray]:
@@ -61,25 +96,6 @@ def _conserved(thermo: Thermo, n_atoms: int, timestep_fs: float) -> tuple[np.nda
         times.append(run.columns["Step"] * timestep_fs / 1000)
         values.append((conserved - start) / n_atoms)
     return np.concatenate(times), np.concatenate(values)
-
-
-def _thinned(unit: str, times: np.ndarray, values: np.ndarray) -> Series:
-    """Keep the lowest and the highest value of each of many equal spans."""
-    if len(times) <= MOST_POINTS:
-        return _series(unit, times, values)
-    keep = []
-    for rows in np.array_split(np.arange(len(times)), MOST_POINTS // 2):
-        finite = rows[np.isfinite(values[rows])]
-        ends = (
-            {rows[0]}
-            if not finite.size
-            else {
-                finite[np.argmin(values[finite])],
-                finite[np.argmax(values[finite])],
-            }
-        )
-        keep += sorted(ends)
-    return _series(unit, times[keep], values[keep])
 
 
 def _series(unit: str, times: np.ndarray, values: np.ndarray) -> Series:

@@ -83,4 +83,4 @@ def class_words(model: ModelVerdict) -> str:
         rate = f"{number_text(one.failures_per_ns[0])} per ns"
         first = f", first after {one.first_ps:.3g} ps, {rate}" if one.first_ps is not None else ""
         parts.append(f"{one.n_failed} {name}{first}")
-    return f"failed by: {'; '.join(parts)}; rare events in {model.runs_by_class['rare']}"
+    return f"failures: {'; '.join(parts)}; runs with rare events: {model.runs_by_class['rare']}"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import gzip
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -12,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from tempermd import pages
 from tempermd.events import Analysis, Event
 from tempermd.events.clock import Clock
 from tempermd.records import UserError
@@ -65,7 +64,6 @@ class Clip:
         step = (float(finite.max()) - low) / LEVELS if finite.size else 1.0
         step = step or 1.0
         coded = np.where(np.isfinite(places), np.rint((places - low) / step), ABSENT)
-        raw = gzip.compress(coded.astype("<u2").tobytes(), compresslevel=9, mtime=0)
         return {
             "low": low,
             "step": step,
@@ -76,7 +74,7 @@ class Clip:
             "marked": self.event.atom_ids,
             "cell": [round(float(x), 6) for x in self.frame.cell.ravel()],
             "pbc": [bool(flag) for flag in self.frame.pbc],
-            "places": base64.b64encode(raw).decode("ascii"),
+            "places": pages.packed(coded.astype("<u2").tobytes()),
         }
 
 
@@ -92,8 +90,8 @@ def clips_of(analysis: Analysis, events: Sequence[Event]) -> list[Clip | None]:
     Returns
     -------
     list of Clip or None
-        The frame that shows an event is the last finite one not after its moment; None where
-        there is none.
+        The frame that shows an event is the last one not after its moment that can be shown; None
+        where there is none.
     """
     path = analysis.trajectory
     gathering = _Gathering(events, analysis)
@@ -104,7 +102,7 @@ def clips_of(analysis: Analysis, events: Sequence[Event]) -> list[Clip | None]:
                 time_ps = clock.time_ps(frame)
                 if time_ps is None:
                     continue
-                if np.isfinite(frame.positions).all() and np.isfinite(frame.cell).all():
+                if can_be_shown(frame):
                     gathering.take(frame, time_ps)
                 if gathering.is_complete:
                     break
@@ -112,6 +110,12 @@ def clips_of(analysis: Analysis, events: Sequence[Event]) -> list[Clip | None]:
             pass  # the analysis has told already what is wrong with the dump
         gathering.finish()
     return gathering.found
+
+
+def can_be_shown(frame: Frame) -> bool:
+    """Whether a frame has atoms, all of them somewhere."""
+    finite = np.isfinite(frame.positions).all() and np.isfinite(frame.cell).all()
+    return bool(len(frame.ids) and finite)
 
 
 class _Gathering:
@@ -133,7 +137,7 @@ class _Gathering:
         return not self._waiting and not self._growing
 
     def take(self, frame: Frame, time_ps: float) -> None:
-        """Go on to the next finite frame."""
+        """Go on to the next frame that can be shown."""
         while self._waiting and time_ps > self._waiting[-1][0]:
             self._begin(self._waiting.pop()[1])
         for clip in self._growing:

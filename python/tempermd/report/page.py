@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -19,6 +20,7 @@ from tempermd.physics import PhysicsRecord, physics_table
 from tempermd.records import atomic_write, write_record
 from tempermd.report.classes import class_table
 from tempermd.report.clips import Clip, clips_of, extended_xyz
+from tempermd.report.curves import most_points, packed_curves
 from tempermd.report.figures import survival_figure
 from tempermd.report.junit import junit_xml
 from tempermd.report.markdown import summary_markdown
@@ -27,8 +29,12 @@ from tempermd.report.summary import Summary, kind_name, summarise
 from tempermd.report.survival import SurvivalCurve
 
 MOST_ROWS_PER_KIND = 5
+MOST_ROWS = 600
+"""With more, fewer of each kind are shown: a model that fails in every run tells the same often."""
 MOST_CLIPS_PER_RUN = 6
 MOST_CLIP_BYTES = 2_500_000
+MOST_DRAWN_BYTES = 3_000_000
+"""Of curves, clips and pictures: with plotly's 2 MB the page of a suite stays below 6 MB."""
 MOST_PICTURES_PER_RUN = 3
 MOST_PICTURES = 24
 MOST_COLUMNS = 5
@@ -87,7 +93,16 @@ class _RunView:
         return max(self.analysis.planned_ps or 0.0, self.analysis.duration_ps, 1e-9)
 
     def percent(self, time_ps: float) -> str:
-        return f"{min(100.0, max(0.0, 100 * time_ps / self.span_ps)):.2f}"
+        return f"{min(100.0, max(0.0, 100 * time_ps / self.span_ps)):.1f}"
+
+    @property
+    def marks(self) -> list[tuple[str, bool]]:
+        """Places on the bar of its life, in percent, and whether only warnings are there."""
+        places: dict[str, bool] = {}
+        for event in self.analysis.events:
+            place = self.percent(event.time_ps)
+            places[place] = places.get(place, True) and event.severity == "warn"
+        return list(places.items())
 
 
 def write_report(
@@ -127,17 +142,22 @@ def write_report(
     """
     out_dir = Path(out_dir)
     summary = summarise(analyses, physics)
-    runs = [_view(number, analysis) for number, analysis in enumerate(analyses)]
-    clips, culprits, no_pictures = _show_events(runs, pictures)
+    runs = _views(analyses)
+    most = most_points(len(analyses))
+    curves = [packed_curves(analysis, most) for analysis in analyses]
+    room = min(MOST_CLIP_BYTES, MOST_DRAWN_BYTES - sum(map(len, curves)))
+    clips, culprits, no_pictures = _show_events(runs, pictures, room)
     values = {
         "title": title,
         "tables": tables,
         "clips": clips,
+        "curves": curves,
         "no_pictures": no_pictures,
         "provenance": dict(provenance or {}),
         "plotly": pages.plotly_packed(),
     }
-    values |= _of_runs(runs) | _of_physics(physics) | _of_summary(summary) | _of_models(analyses)
+    values |= _of_runs(runs) | _of_physics(physics)
+    values |= _of_summary(summary) | _of_models(analyses)
     written = {
         "report.html": _environment().get_template("report.html.j2").render(values),
         "culprits.extxyz": culprits,
@@ -149,11 +169,7 @@ def write_report(
 
 
 def _of_runs(runs: Sequence[_RunView]) -> dict[str, Any]:
-    return {
-        "runs": runs,
-        "rows": [row for run in runs for row in run.rows],
-        "curves": [_curves(run) for run in runs],
-    }
+    return {"runs": runs, "rows": [row for run in runs for row in run.rows]}
 
 
 def _of_physics(physics: Sequence[PhysicsRecord]) -> dict[str, Any]:
@@ -198,24 +214,34 @@ def _of_models(analyses: Sequence[Analysis]) -> dict[str, Any]:
     }
 
 
-def _view(number: int, analysis: Analysis) -> _RunView:
+def _views(analyses: Sequence[Analysis]) -> list[_RunView]:
+    """Take as many events of each kind of each run as there is room for, one at least."""
+    views: list[_RunView] = []
+    for most in range(MOST_ROWS_PER_KIND, 0, -1):
+        views = [_view(number, analysis, most) for number, analysis in enumerate(analyses)]
+        if sum(len(view.rows) for view in views) <= MOST_ROWS:
+            break
+    return views
+
+
+def _view(number: int, analysis: Analysis, most: int) -> _RunView:
     """Take the first few events of each kind: a model that collapses has hundreds."""
     view = _RunView(number, analysis)
     seen: Counter[str] = Counter()
     for event in analysis.events:
         seen[event.kind] += 1
-        if seen[event.kind] <= MOST_ROWS_PER_KIND:
+        if seen[event.kind] <= most:
             view.rows.append(_Row(view, event))
     view.hidden = {
-        kind: count - MOST_ROWS_PER_KIND
-        for kind, count in analysis.event_counts.items()
-        if count > MOST_ROWS_PER_KIND
+        kind: count - most for kind, count in analysis.event_counts.items() if count > most
     }
     return view
 
 
-def _show_events(runs: Sequence[_RunView], pictures: bool) -> tuple[list[dict[str, Any]], str, str]:
-    """Give the most telling events their clips and pictures.
+def _show_events(
+    runs: Sequence[_RunView], pictures: bool, room_bytes: int
+) -> tuple[list[dict[str, Any]], str, str]:
+    """Give the most telling events their clips, as far as there is room, and pictures.
 
     Returns
     -------
@@ -225,7 +251,7 @@ def _show_events(runs: Sequence[_RunView], pictures: bool) -> tuple[list[dict[st
     """
     packed: list[dict[str, Any]] = []
     culprits: list[str] = []
-    left = _Left(reason="" if pictures else "they were not asked for")
+    left = _Left("" if pictures else "they were not asked for", room_bytes)
     for run in runs:
         rows = _telling(run.rows)[:MOST_CLIPS_PER_RUN]
         found = clips_of(run.analysis, [row.event for row in rows])
@@ -234,8 +260,9 @@ def _show_events(runs: Sequence[_RunView], pictures: bool) -> tuple[list[dict[st
                 continue
             culprits.append(extended_xyz(clip))
             one = clip.packed()
-            if left.bytes >= len(one["places"]):
-                left.bytes -= len(one["places"])
+            size = len(json.dumps(one))
+            if left.bytes >= size:
+                left.bytes -= size
                 row.clip = len(packed)
                 packed.append(one)
             if place < MOST_PICTURES_PER_RUN:
@@ -248,7 +275,7 @@ class _Left:
     """What may still go on the page."""
 
     reason: str
-    bytes: int = MOST_CLIP_BYTES
+    bytes: int
     pictures: int = MOST_PICTURES
     triples: int = MOST_TRIPLES
 
@@ -262,6 +289,7 @@ class _Left:
             self.reason = str(reason)
             return
         row.pictures = [base64.b64encode(image).decode("ascii") for image in images]
+        self.bytes -= sum(map(len, row.pictures))
         self.pictures -= 1
         self.triples -= len(images) > 1
 
@@ -291,16 +319,6 @@ def _telling(rows: Sequence[_Row]) -> list[_Row]:
     order = sorted(range(len(rows)), key=keys.__getitem__)
     sorted_rows = [rows[index] for index in order]
     return [row for row in sorted_rows if row.event.atom_ids or row.event.kind in SHOWN_WHOLE]
-
-
-def _curves(run: _RunView) -> dict[str, Any]:
-    """Return what the page's script draws for a run."""
-    marks = [
-        {"time": event.time_ps, "severity": event.severity, "text": kind_name(event.kind)}
-        for event in run.analysis.events
-    ]
-    series = {name: curve.model_dump() for name, curve in run.analysis.series.items()}
-    return {"series": series, "marks": marks}
 
 
 def _thresholds(analyses: Sequence[Analysis]) -> list[dict[str, Any]]:

@@ -60,10 +60,21 @@
     return {shapes, labels};
   }
 
+  async function curvesOf(number) {
+    if (typeof runs[number] !== "string") return runs[number];
+    const run = await unpacked(runs[number]).json();
+    for (const series of Object.values(run.series)) {
+      let at = 0;
+      series.time_ps = series.moves.map(move => series.low + series.step * (at += move));
+    }
+    return runs[number] = run;
+  }
+
   async function drawRun(number) {
-    const place = document.getElementById("chart-" + number), run = runs[number];
+    const place = document.getElementById("chart-" + number);
+    let run = null;
     if (!place) return;
-    try { await loadPlotly(); } catch (error) {
+    try { run = await curvesOf(number); await loadPlotly(); } catch (error) {
       place.style.height = "auto";
       place.textContent = "The curves need a browser of 2023 or later.";
       return;

@@ -5,9 +5,7 @@
 
   async function unpack(packed) {
     if (packed.frames) return packed;
-    const bytes = Uint8Array.from(atob(packed.places), letter => letter.charCodeAt(0));
-    const plain = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
-    const coded = new Uint16Array(await new Response(plain).arrayBuffer());
+    const coded = new Uint16Array(await unpacked(packed.places).arrayBuffer());
     const n = packed.ids.length;
     packed.frames = packed.steps.map((_, frame) => Array.from({length: n}, (_, atom) => {
       const at = 3 * (frame * n + atom);
