@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +13,7 @@ import pytest
 
 from made_trajectories import dump_text, frame_of, log_text, tube_atoms
 from tempermd import campaign
+from tempermd.events import analyse_trajectory
 from tempermd.records import UserError, read_record
 from tempermd.report import Summary
 from tempermd.trajectory import Frame
@@ -34,6 +37,19 @@ def with_nan() -> str:
     places = found[6].positions.copy()
     places[40] = np.nan
     return dump_text([*found[:6], replace(found[6], positions=places), *found[7:]])
+
+
+def without_atoms(frame: Frame) -> Frame:
+    none = np.zeros((0, 3))
+    return replace(frame, ids=frame.ids[:0], positions=none, velocities=none, types=frame.types[:0])
+
+
+def emptied(*numbers: int) -> str:
+    """Return the dump with frames in which no atom is left."""
+    return dump_text(
+        without_atoms(frame) if number in numbers else frame
+        for number, frame in enumerate(frames())
+    )
 
 
 def with_line(text: str, number: int, change: Callable[[str], list[str]]) -> str:
@@ -72,6 +88,9 @@ NO_THERMO = "units metal\ntimestep 0.0005\nrun 0\n"
         (GOOD, NO_THERMO, "PASS", "the log has no thermo output"),
         (GOOD, "", "PASS", "the log has no thermo output"),
         (GOOD, None, "PASS", "no log: temperature and energy drift were not judged"),
+        (emptied(6), log(), "FAIL", "128 of 128 atoms are gone"),
+        (emptied(*range(6, 12)), log(), "FAIL", "128 of 128 atoms are gone"),
+        (emptied(0), log(), "FAIL", "128 atoms with new ids"),
     ],
     ids=[
         "whole",
@@ -89,6 +108,9 @@ NO_THERMO = "units metal\ntimestep 0.0005\nrun 0\n"
         "no thermo",
         "empty log",
         "no log",
+        "a frame without atoms",
+        "no atoms at the end",
+        "no atoms at the start",
     ],
 )
 def test_finding(dump: str, log_file: str | None, verdict: str, words: str, tmp_path: Path) -> None:
@@ -107,3 +129,36 @@ def test_empty_dump_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"dump: expected a LAMMPS text dump, but it is empty"):
         campaign.analyse(tmp_path / "dump", None, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_dump_without_any_atom_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "dump").write_text(emptied(*range(12)))
+    with pytest.raises(UserError, match="no frame has atoms"):
+        campaign.analyse(tmp_path / "dump", None, tmp_path / "out")
+
+
+def test_frames_without_atoms_are_lost_atoms_only(tmp_path: Path) -> None:
+    """Nothing that such a frame cannot show is judged, and what follows is judged as before."""
+    (tmp_path / "dump").write_text(emptied(6))
+    found = analyse_trajectory(tmp_path / "dump")
+    assert [(event.kind, event.step) for event in found.events] == [("lost_atoms", 600)]
+    assert found.events[0].shown_step == 500
+    assert found.series["shortest_distance"].value[6] is None
+    assert None not in found.series["shortest_distance"].value[7:]
+
+
+@pytest.mark.parametrize("timestep_fs", [float("nan"), float("inf"), 0.0, -1.0])
+@pytest.mark.parametrize("command", ["analyse", "movie"])
+def test_timestep_that_is_none(timestep_fs: float, command: str, tmp_path: Path) -> None:
+    (tmp_path / "dump").write_text(GOOD)
+    words = [str(tmp_path / "dump"), "-o", str(tmp_path / "out.gif")]
+    done = subprocess.run(
+        [sys.executable, "-c", "from tempermd.cli import main; main()", command, *words]
+        + ["--timestep-fs", str(timestep_fs)],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert f"expected a timestep above 0 fs, got {timestep_fs:g}" in done.stderr
+    assert not (tmp_path / "out.gif").exists()

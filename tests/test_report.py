@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import gzip
+import html
 import json
 import re
+import shlex
 import subprocess
 import sys
 from dataclasses import replace
@@ -14,10 +16,14 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+import typer.testing
 
 from browser import BROWSER, NO_BROWSER, browser_page, open_in_browser
 from made_trajectories import dump_text, frame_of, log_text, tube_atoms
+from tempermd import campaign
+from tempermd.cli.application import app
 from tempermd.events import Analysis, RunLabel, analyse_run, analyse_trajectory
+from tempermd.events.limits import DEFAULT_FILE
 from tempermd.records import UserError, read_record
 from tempermd.report import (
     Summary,
@@ -308,6 +314,14 @@ def test_report_without_trajectory_or_runs(broken: Analysis, tmp_path: Path) -> 
     assert "INCONCLUSIVE" in write_report([], tmp_path / "b").read_text()
 
 
+def test_replay_command_can_be_pasted(broken: Analysis, tmp_path: Path) -> None:
+    folder = str(tmp_path / "it's a run & more")
+    report = write_report([broken.model_copy(update={"folder": folder})], tmp_path, pictures=False)
+    (command, *_) = re.findall(r'<code class="command">([^<]*)</code>', report.read_text())
+    step = broken.events[0].step
+    assert shlex.split(html.unescape(command)) == ["tempermd", "replay", folder, str(step)]
+
+
 # --- clips -------------------------------------------------------------------------------
 
 
@@ -397,6 +411,39 @@ def test_movie_names_events_while_they_happen(
     assert [count > 20 for count in red] == named
     assert any(named)
     assert not all(named)
+
+
+def test_movie_leaves_out_frames_that_cannot_be_shown(tmp_path: Path) -> None:
+    pytest.importorskip("ovito", exc_type=ImportError, reason="OVITO cannot be loaded here")
+    from PIL import Image
+
+    atoms, none = tube_atoms(), np.zeros((0, 3))
+    frames = [frame_of(atoms, number) for number in range(6)]
+    frames[0].positions[7] = np.nan
+    frames[3] = replace(frames[3], ids=frames[3].ids[:0], positions=none, velocities=none)
+    (tmp_path / "dump").write_text(dump_text(frames))
+    path = campaign.movie(tmp_path / "dump", tmp_path / "tube.gif")
+    with Image.open(path) as image:
+        assert image.n_frames == 4
+    for frame in frames:
+        frame.positions[:] = np.nan
+    (tmp_path / "dump").write_text(dump_text(frames))
+    with pytest.raises(UserError, match="no frame has atoms and finite positions"):
+        campaign.movie(tmp_path / "dump", tmp_path / "none.gif")
+    assert not (tmp_path / "none.gif").exists()
+
+
+def test_movie_judges_by_the_limits_given(tmp_path: Path, monkeypatch) -> None:
+    shown = []
+    monkeypatch.setattr("tempermd.report.write_movie", lambda run, *_, **__: shown.append(run))
+    (tmp_path / "dump").write_text(dump_text([frame_of(tube_atoms(), n) for n in range(3)]))
+    limits = DEFAULT_FILE.read_text().replace("warn_A = 1.10", "warn_A = 1.45")
+    (tmp_path / "limits.toml").write_text(limits)
+    runner = typer.testing.CliRunner()
+    for more in ([], ["--thresholds", str(tmp_path / "limits.toml")]):
+        done = runner.invoke(app, ["movie", str(tmp_path / "dump"), *more])
+        assert done.exit_code == 0, done.output
+    assert [set(run.event_counts) for run in shown] == [set(), {"close_contact"}]
 
 
 def test_movies_that_cannot_be_made(broken: Analysis, tmp_path: Path, monkeypatch) -> None:

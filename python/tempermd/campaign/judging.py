@@ -113,13 +113,16 @@ def movie(
     log: Path | str | None = None,
     most_frames: int = 120,
     timestep_fs: float | None = None,
+    thresholds: Path | None = None,
 ) -> Path:
     """Make a movie of a run directory, or of any LAMMPS dump and its log, with its events named."""
     from tempermd import events, report
 
     run = Path(run)
     if run.is_dir():
-        analysis = events.analyse_run(run)
+        analysis = events.analyse_run(run, thresholds)
     else:
-        analysis = events.analyse_trajectory(run, log, timestep_fs=timestep_fs)
+        analysis = events.analyse_trajectory(
+            run, log, timestep_fs=timestep_fs, thresholds=thresholds
+        )
     return report.write_movie(analysis, output, most_frames=most_frames)

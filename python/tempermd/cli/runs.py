@@ -203,6 +203,7 @@ def movie(
     timestep_fs: Annotated[
         float | None, typer.Option(help="If neither dump nor log tells the time (fs).")
     ] = None,
+    thresholds: Annotated[Path | None, typer.Option(help="TOML of limits.")] = None,
 ) -> None:
     """Make a movie of a run, its events named as they happen.
 
@@ -210,7 +211,15 @@ def movie(
     """
     from tempermd import campaign
 
-    print(campaign.movie(run, output, log=log, most_frames=most_frames, timestep_fs=timestep_fs))
+    made = campaign.movie(
+        run,
+        output,
+        log=log,
+        most_frames=most_frames,
+        timestep_fs=timestep_fs,
+        thresholds=thresholds,
+    )
+    print(made)
 
 
 @report_app.command("show")

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tempermd import md
-from tempermd.events.clock import Clock, gap_notes
+from tempermd.events.clock import Clock, check_timestep, gap_notes
 from tempermd.events.limits import Thresholds, read_thresholds
 from tempermd.events.logs import LogWatch
 from tempermd.events.minima import SpuriousMinimum
@@ -89,6 +89,7 @@ def analyse_trajectory(
     -------
     Analysis
     """
+    check_timestep(timestep_fs)
     thermo = None if log is None else read_thermo(log)
     run = _Run(
         dump=Path(dump),
@@ -254,6 +255,8 @@ def _watch(run: _Run) -> FrameWatch:
             time_ps = clock.time_ps(frame)
             if time_ps is not None:
                 watch.take(frame, time_ps)
+        if watch.times_ps and not watch.n_atoms:
+            raise UserError(f"{run.dump}: no frame has atoms; give the dump of a structure")
     except UserError as error:
         if not run.damage_is_noted:
             raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -26,6 +27,15 @@ def gap_notes(times_ps: Sequence[float] | np.ndarray, what: str) -> list[str]:
     begin, end = times_ps[widest], times_ps[widest + 1]
     often = "" if gaps.size == 1 else f" and {gaps.size - 1} times more"
     return [f"{what} are missing from {begin:.3g} to {end:.3g} ps{often}"]
+
+
+def check_timestep(timestep_fs: float | None) -> None:
+    """Refuse a given timestep that is not a positive number of fs."""
+    if timestep_fs is not None and not (math.isfinite(timestep_fs) and timestep_fs > 0):
+        raise UserError(
+            f"expected a timestep above 0 fs, got {timestep_fs:g}; give the run's own, or none "
+            "where the dump or the log tells it"
+        )
 
 
 class Clock:

@@ -150,8 +150,8 @@ class Snapshots:
         self._keys = np.empty(0, dtype=np.int64)
 
     def take(self, frame: Frame, time_ps: float) -> Snapshot:
-        """Find pairs and bonds, unless a coordinate or the cell is not finite or absurd."""
-        if self._first_ids is None:
+        """Find pairs and bonds, unless a number is not finite or absurd or there are no atoms."""
+        if self._first_ids is None or not len(self._first_ids):
             self._first_ids = frame.ids
         if frame.ids is not self._ids and not np.array_equal(frame.ids, self._ids):
             self._take_ids(frame.ids)
@@ -159,7 +159,7 @@ class Snapshots:
         usable = np.all(np.abs(frame.positions) < FARTHEST_A) and np.all(
             np.abs(frame.cell) < FARTHEST_A
         )
-        if not usable or np.linalg.det(frame.cell) <= 0:
+        if not len(frame.ids) or not usable or np.linalg.det(frame.cell) <= 0:
             return Snapshot(frame, time_ps, self._rows)
         pairs = None if self._list is None else self._list.pairs(frame)
         if pairs is None:

@@ -16,6 +16,7 @@ from tempermd.engine import Meter
 from tempermd.events import Analysis, Event
 from tempermd.events.clock import Clock
 from tempermd.records import UserError, atomic_write
+from tempermd.report.clips import can_be_shown
 from tempermd.report.pictures import SIZE, RendererMissingError, camera_direction, render_frame
 from tempermd.report.summary import kind_name
 from tempermd.trajectory import Frame, iter_frames
@@ -46,7 +47,7 @@ def write_movie(analysis: Analysis, path: Path | str, *, most_frames: int = 120)
     Raises
     ------
     UserError
-        When there is no trajectory, no renderer, no ffmpeg, or an unknown suffix.
+        When there is no trajectory, no frame to show, no renderer, no ffmpeg, or an unknown suffix.
     """
     path = Path(path)
     if path.suffix not in (".gif", ".mp4"):
@@ -61,6 +62,10 @@ def write_movie(analysis: Analysis, path: Path | str, *, most_frames: int = 120)
             pictures = list(_pictures(analysis, every, Path(scratch)))
         except RendererMissingError as reason:
             raise UserError(f"no movie: {reason}") from None
+        if not pictures:
+            raise UserError(
+                f"{analysis.trajectory}: no movie, for no frame has atoms and finite positions"
+            )
         with atomic_write(path) as temporary:
             if path.suffix == ".gif":
                 _write_gif(pictures, temporary)
@@ -76,8 +81,6 @@ def _pictures(analysis: Analysis, every: int, folder: Path) -> Iterator[Path]:
     meter = Meter("movie", -(-analysis.n_frames // every), "frames")
     with meter.shown():
         for number, (frame, time_ps) in enumerate(frames):
-            if not (np.isfinite(frame.positions).all() and np.isfinite(frame.cell).all()):
-                return
             if direction is None:
                 direction = camera_direction(frame, [])
             now = [one for one in analysis.events if 0 <= time_ps - one.time_ps <= SHOWN_PS]
@@ -89,12 +92,12 @@ def _pictures(analysis: Analysis, every: int, folder: Path) -> Iterator[Path]:
 
 
 def _timed(analysis: Analysis) -> Iterator[tuple[Frame, float]]:
-    """Return the frames that were analysed, each with its time as the events have it (ps)."""
+    """Return the frames that can be shown, each with its time as the events have it (ps)."""
     path = str(analysis.trajectory)
     clock = Clock(Path(path), analysis.timestep_fs)
     for frame in iter_frames(path, analysis.units):
         time_ps = clock.time_ps(frame)
-        if time_ps is not None:
+        if time_ps is not None and can_be_shown(frame):
             yield frame, time_ps
 
 
