@@ -215,7 +215,7 @@ def _of_models(analyses: Sequence[Analysis]) -> dict[str, Any]:
 
 
 def _views(analyses: Sequence[Analysis]) -> list[_RunView]:
-    """Take as many events of each kind of each run as there is room for, one at least."""
+    """Take as many events of each kind and severity as there is room for, one at least."""
     views: list[_RunView] = []
     for most in range(MOST_ROWS_PER_KIND, 0, -1):
         views = [_view(number, analysis, most) for number, analysis in enumerate(analyses)]
@@ -225,15 +225,18 @@ def _views(analyses: Sequence[Analysis]) -> list[_RunView]:
 
 
 def _view(number: int, analysis: Analysis, most: int) -> _RunView:
-    """Take the first few events of each kind: a model that collapses has hundreds."""
+    """Take the first few events of each kind and severity: a model that collapses has hundreds."""
     view = _RunView(number, analysis)
-    seen: Counter[str] = Counter()
+    seen: Counter[tuple[str, str]] = Counter()
     for event in analysis.events:
-        seen[event.kind] += 1
-        if seen[event.kind] <= most:
+        seen[event.kind, event.severity] += 1
+        if seen[event.kind, event.severity] <= most:
             view.rows.append(_Row(view, event))
+    shown = Counter(row.event.kind for row in view.rows)
     view.hidden = {
-        kind: count - most for kind, count in analysis.event_counts.items() if count > most
+        kind: count - shown[kind]
+        for kind, count in analysis.event_counts.items()
+        if count > shown[kind]
     }
     return view
 
