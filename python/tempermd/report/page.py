@@ -105,6 +105,17 @@ class _RunView:
         return list(places.items())
 
 
+def _drawn(
+    analyses: Sequence[Analysis], runs: Sequence[_RunView], pictures: bool
+) -> tuple[dict[str, Any], str]:
+    """Return the page's curves and clips, which share its room, and the frames of events."""
+    most = most_points(len(analyses))
+    curves = [packed_curves(analysis, most) for analysis in analyses]
+    room = min(MOST_CLIP_BYTES, MOST_DRAWN_BYTES - sum(map(len, curves)))
+    clips, culprits, no_pictures = _show_events(runs, pictures, room)
+    return {"clips": clips, "curves": curves, "no_pictures": no_pictures}, culprits
+
+
 def write_report(
     analyses: Sequence[Analysis],
     out_dir: Path | str,
@@ -143,16 +154,10 @@ def write_report(
     out_dir = Path(out_dir)
     summary = summarise(analyses, physics)
     runs = _views(analyses)
-    most = most_points(len(analyses))
-    curves = [packed_curves(analysis, most) for analysis in analyses]
-    room = min(MOST_CLIP_BYTES, MOST_DRAWN_BYTES - sum(map(len, curves)))
-    clips, culprits, no_pictures = _show_events(runs, pictures, room)
-    values = {
+    drawn, culprits = _drawn(analyses, runs, pictures)
+    values = drawn | {
         "title": title,
         "tables": tables,
-        "clips": clips,
-        "curves": curves,
-        "no_pictures": no_pictures,
         "provenance": dict(provenance or {}),
         "plotly": pages.plotly_packed(),
     }
