@@ -446,6 +446,12 @@ def test_movie_judges_by_the_limits_given(tmp_path: Path, monkeypatch) -> None:
     assert [set(run.event_counts) for run in shown] == [set(), {"close_contact"}]
 
 
+@pytest.mark.parametrize("given", [{"log": "log.lammps"}, {"timestep_fs": 1.0}])
+def test_a_run_directory_has_its_own_log_and_timestep(given: dict, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="leave LOG and --timestep-fs out"):
+        campaign.movie(tmp_path, tmp_path / "tube.gif", **given)
+
+
 def test_movies_that_cannot_be_made(broken: Analysis, tmp_path: Path, monkeypatch) -> None:
     with pytest.raises(UserError, match=r"\.gif or \.mp4"):
         write_movie(broken, tmp_path / "tube.avi")

@@ -120,6 +120,11 @@ def movie(
 
     run = Path(run)
     if run.is_dir():
+        if log is not None or timestep_fs is not None:
+            raise UserError(
+                f"{run}: a run directory has a log and a timestep of its own; leave LOG and "
+                "--timestep-fs out"
+            )
         analysis = events.analyse_run(run, thresholds)
     else:
         analysis = events.analyse_trajectory(
