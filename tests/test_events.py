@@ -496,6 +496,7 @@ def test_events_that_are_no_numbers_are_written_as_json(tmp_path: Path) -> None:
     raw = json.loads(path.read_text(), parse_constant=pytest.fail)
     assert raw.pop("run")["temperature_K"] is None
     assert (raw.pop("format"), raw.pop("version")) == ("tempermd-event", 1)
+    assert raw.pop("class") == "numerical"
     read = Event.model_validate(raw)
     assert read.value == np.inf
     assert np.isnan(read.limit)

@@ -276,7 +276,7 @@ def test_the_time_limit_is_ours_and_leaves_a_restart(
         result = md.run(case, tmp_path, budget=md.Budget(time.time() + 5.0, margin_s=2.0))
         assert (result.outcome, result.failure) == ("infrastructure_failure", "walltime")
         assert (result.exit_code, result.signal) == (0, None), result.reason
-        assert 0 <= result.ending_s < 2.0
+        assert 0 <= result.ending_s < result.wall_s
         output = folder / f"attempt-00{number}" / ("" if number == 1 else "part")
         (stopped,) = output.glob("stopped.*")
         steps.append(int(stopped.suffix[1:]))

@@ -493,8 +493,8 @@ const rows = [...document.querySelectorAll("table.events tbody tr")];
 return [rows.filter(row => !row.hidden).length, said.textContent];
 """
 STEPS = """
-document.querySelectorAll("table.events th")[3].click();
-return [...document.querySelectorAll("table.events tbody tr")].map(r => +r.cells[3].dataset.value);
+document.querySelectorAll("table.events th")[2].click();
+return [...document.querySelectorAll("table.events tbody tr")].map(r => +r.cells[2].dataset.value);
 """
 SCENE = """
 const data = document.querySelector("#viewer .scene").data;

@@ -27,7 +27,7 @@ class NonFinite:
             return
         frame = snapshot.frame
         broken = {name: rows for name, rows in _unusable_rows(frame).items() if rows.any()}
-        if not broken and snapshot.pairs is not None:
+        if not broken and (snapshot.pairs is not None or not len(frame.ids)):
             return
         hit = [rows for name, rows in broken.items() if name != "cell"]
         ids = frame.ids[np.any(hit, axis=0)].tolist() if hit else []
