@@ -145,10 +145,12 @@ class ForceSpike:
         """Look at one frame."""
         if shot.frame.forces is None:
             return
-        size = np.linalg.norm(shot.frame.forces, axis=1)
-        finite = np.isfinite(shot.frame.forces).all(axis=1)  # what is not is told elsewhere
-        beyond = finite & (size > self._limits.warn_eV_per_A)
-        found = zip(shot.frame.ids[beyond].tolist(), size[beyond].tolist(), strict=True)
+        squares = np.einsum("ij,ij->i", shot.frame.forces, shot.frame.forces)
+        beyond = squares > self._limits.warn_eV_per_A**2
+        if beyond.any():
+            beyond &= np.isfinite(shot.frame.forces).all(axis=1)  # what is not is told elsewhere
+        size = np.sqrt(squares[beyond])
+        found = zip(shot.frame.ids[beyond].tolist(), size.tolist(), strict=True)
         self._spikes.update(found, shot.time_ps, shot.frame.step)
 
     def finish(self) -> list[Event]:

@@ -26,9 +26,11 @@ class NonFinite:
         if self._events:
             return
         frame = snapshot.frame
-        broken = {name: rows for name, rows in _unusable_rows(frame).items() if rows.any()}
-        if not broken and (snapshot.pairs is not None or not len(frame.ids)):
+        moving = [values for values in (frame.velocities, frame.forces) if values is not None]
+        where_is_usable = snapshot.pairs is not None or not len(frame.ids)
+        if where_is_usable and all(np.isfinite(values).all() for values in moving):
             return
+        broken = {name: rows for name, rows in _unusable_rows(frame).items() if rows.any()}
         hit = [rows for name, rows in broken.items() if name != "cell"]
         ids = frame.ids[np.any(hit, axis=0)].tolist() if hit else []
         where = f"in {', '.join(broken)} of {named(ids)}"
