@@ -14,6 +14,7 @@ import pytest
 from made_trajectories import dump_text, frame_of, log_text, tube_atoms
 from tempermd import campaign
 from tempermd.events import analyse_trajectory
+from tempermd.events.clock import gap_notes
 from tempermd.records import UserError, read_record
 from tempermd.report import Summary
 from tempermd.trajectory import Frame
@@ -122,6 +123,20 @@ def test_finding(dump: str, log_file: str | None, verdict: str, words: str, tmp_
     assert read_record(page.parent / "summary.json", Summary).verdict == verdict
     assert code == {"PASS": 0, "INCONCLUSIVE": 1, "FAIL": 2}[verdict]
     assert words.lower() in page.read_text().lower()
+
+
+@pytest.mark.parametrize(
+    ("times_ps", "said"),
+    [
+        ([0, 1, 2, 7, 8, 9], "frames are missing from 2 to 7 ps"),
+        ([0, 1, 2, 7, 8, 9, 20, 21], "frames are missing from 9 to 20 ps and 1 times more"),
+        ([0, 1, 2, 3, 13, 23, 33], None),  # sparser from here on
+        ([0, 10, 20, 21, 22, 23], None),
+        ([0, 1, 9], None),
+    ],
+)
+def test_gaps_are_not_sparser_output(times_ps: list[float], said: str | None) -> None:
+    assert gap_notes(times_ps, "frames") == ([] if said is None else [said])
 
 
 def test_empty_dump_is_one_sentence(tmp_path: Path) -> None:

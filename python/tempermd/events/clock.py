@@ -12,15 +12,19 @@ from tempermd.records import UserError
 from tempermd.trajectory import Frame
 
 GAP = 3.0
-"""So many times the usual spacing apart, something is missing in between."""
+"""So many times as far apart as those before and those after, something is missing in between."""
 
 
 def gap_notes(times_ps: Sequence[float] | np.ndarray, what: str) -> list[str]:
-    """Say where frames, or thermo lines, are missing within a run."""
+    """Say where frames, or thermo lines, are missing within a run.
+
+    Output that becomes sparser from some time on has no gap there.
+    """
     between = np.diff(times_ps)
-    if len(between) < 2:
+    if len(between) < 3:
         return []
-    gaps = np.flatnonzero(between > GAP * np.median(between))
+    beside = np.maximum(between[:-2], between[2:])
+    gaps = 1 + np.flatnonzero(between[1:-1] > GAP * beside)
     if not gaps.size:
         return []
     widest = gaps[np.argmax(between[gaps])]

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 NOTE = (
     "A run counts by the class of its first fatal or severe event, and is censored then for the "
     "other class. Numerical: numbers, atoms or the conserved energy failed; unphysical: a "
-    "structure that cannot be; rare: warnings of what may be physics, and no failure."
+    "structure that cannot be; rare: warnings of what may be physics, and no failure. A drift of "
+    "energy is dated to the start of its hold, and so comes before what the structure does in it."
 )
 
 
